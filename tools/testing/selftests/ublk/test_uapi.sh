@@ -15,10 +15,15 @@ set -euo pipefail
 
 SERIES=7.3
 HERE=$(cd "$(dirname "$0")" && pwd)
-OURS=${OURS:-$HERE/../../../../include/uapi/linux/ublk_cmd.h}
+TREE=$HERE/../../../../include/uapi/linux/ublk_cmd.h
+COPY=$HERE/lib/include/linux/ublk_cmd.h
 THEIRS=${THEIRS:-/usr/include/linux/ublk_cmd.h}
 CC=${CC:-gcc}
 CXX=${CXX:-g++}
+
+# An installed suite has only the copy that it was built with.
+[ -f "$TREE" ] || TREE=$COPY
+OURS=${OURS:-$TREE}
 
 TESTS=5
 nr=0
