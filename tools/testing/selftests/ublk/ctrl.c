@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Control commands: each is one io_uring command on /dev/ublk-control, whose
+ * 128-byte submission entry carries a struct ublksrv_ctrl_cmd.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ublk.h"
+
+/* For commands that concern the device and not one of its queues. */
+#define NO_QUEUE	((__u16)-1)
+
+int ublk_ctrl_open(struct ublk_ctrl *ctrl)
+{
+	int ret;
+
+	ctrl->fd = open("/dev/ublk-control", O_RDWR | O_CLOEXEC);
+	if (ctrl->fd < 0)
+		return -errno;
+
+	ret = io_uring_queue_init(4, &ctrl->ring, IORING_SETUP_SQE128);
+	if (ret < 0) {
+		close(ctrl->fd);
+		ctrl->fd = -1;
+	}
+	return ret;
+}
+
+void ublk_ctrl_close(struct ublk_ctrl *ctrl)
+{
+	if (ctrl->fd < 0)
+		return;
+	io_uring_queue_exit(&ctrl->ring);
+	close(ctrl->fd);
+	ctrl->fd = -1;
+}
+
+int ublk_ctrl_submit(struct ublk_ctrl *ctrl, __u32 op,
+		     const struct ublksrv_ctrl_cmd *cmd)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ctrl->ring);
+	int ret;
+
+	if (!sqe)
+		return -EBUSY;
+	/* A get_sqe() clears neither half of a 128-byte entry. */
+	memset(sqe, 0, 2 * sizeof(*sqe));
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->fd = ctrl->fd;
+	sqe->cmd_op = op;
+	memcpy(sqe->cmd, cmd, sizeof(*cmd));
+
+	ret = io_uring_submit(&ctrl->ring);
+	return ret < 0 ? ret : 0;
+}
+
+/* -ETIME if no answer comes within @timeout_ms; a negative one means for ever. */
+int ublk_ctrl_wait(struct ublk_ctrl *ctrl, int timeout_ms, int *res)
+{
+	struct __kernel_timespec ts = {
+		.tv_sec = timeout_ms / 1000,
+		.tv_nsec = timeout_ms % 1000 * 1000000LL,
+	};
+	struct io_uring_cqe *cqe;
+	int ret;
+
+	do {
+		ret = io_uring_wait_cqe_timeout(&ctrl->ring, &cqe,
+						timeout_ms < 0 ? NULL : &ts);
+	} while (ret == -EINTR);
+	if (ret < 0)
+		return ret;
+
+	*res = cqe->res;
+	io_uring_cqe_seen(&ctrl->ring, cqe);
+	return 0;
+}
+
+int ublk_ctrl_run(struct ublk_ctrl *ctrl, __u32 op,
+		  const struct ublksrv_ctrl_cmd *cmd)
+{
+	int res, ret;
+
+	ret = ublk_ctrl_submit(ctrl, op, cmd);
+	if (!ret)
+		ret = ublk_ctrl_wait(ctrl, -1, &res);
+	return ret ? ret : res;
+}
+
+/* A command with a device, and with nothing else but up to one word of data. */
+static int run_plain(struct ublk_ctrl *ctrl, __u32 op, __u32 id, __u64 data)
+{
+	struct ublksrv_ctrl_cmd cmd = {
+		.dev_id = id,
+		.queue_id = NO_QUEUE,
+		.data[0] = data,
+	};
+
+	return ublk_ctrl_run(ctrl, op, &cmd);
+}
+
+/* A command with a device and a buffer. */
+static int run_buf(struct ublk_ctrl *ctrl, __u32 op, __u32 id,
+		   const void *buf, __u16 len)
+{
+	struct ublksrv_ctrl_cmd cmd = {
+		.dev_id = id,
+		.queue_id = NO_QUEUE,
+		.addr = (unsigned long)buf,
+		.len = len,
+	};
+
+	return ublk_ctrl_run(ctrl, op, &cmd);
+}
+
+int ublk_get_features(struct ublk_ctrl *ctrl, __u64 *features)
+{
+	return run_buf(ctrl, UBLK_U_CMD_GET_FEATURES, UBLK_AUTO_ID, features,
+		       UBLK_FEATURES_LEN);
+}
+
+/* Negotiates: the kernel writes what it grants into @info. */
+int ublk_add_dev(struct ublk_ctrl *ctrl, struct ublksrv_ctrl_dev_info *info)
+{
+	return run_buf(ctrl, UBLK_U_CMD_ADD_DEV, info->dev_id, info,
+		       sizeof(*info));
+}
+
+/* Returns when the number is free again. */
+int ublk_del_dev(struct ublk_ctrl *ctrl, __u32 id)
+{
+	return run_plain(ctrl, UBLK_U_CMD_DEL_DEV, id, 0);
+}
+
+/* Returns once the deletion is under way. */
+int ublk_del_dev_async(struct ublk_ctrl *ctrl, __u32 id)
+{
+	return run_plain(ctrl, UBLK_U_CMD_DEL_DEV_ASYNC, id, 0);
+}
+
+int ublk_get_info(struct ublk_ctrl *ctrl, __u32 id,
+		  struct ublksrv_ctrl_dev_info *info)
+{
+	return run_buf(ctrl, UBLK_U_CMD_GET_DEV_INFO, id, info, sizeof(*info));
+}
+
+int ublk_set_params(struct ublk_ctrl *ctrl, __u32 id,
+		    const struct ublk_params *params)
+{
+	return run_buf(ctrl, UBLK_U_CMD_SET_PARAMS, id, params,
+		       sizeof(*params));
+}
+
+int ublk_get_params(struct ublk_ctrl *ctrl, __u32 id,
+		    struct ublk_params *params)
+{
+	params->len = sizeof(*params);
+	return run_buf(ctrl, UBLK_U_CMD_GET_PARAMS, id, params,
+		       sizeof(*params));
+}
+
+/* Waits until every tag is fetched by process @pid, which must have ublkcN open. */
+int ublk_start_dev(struct ublk_ctrl *ctrl, __u32 id, pid_t pid)
+{
+	return run_plain(ctrl, UBLK_U_CMD_START_DEV, id, pid);
+}
+
+int ublk_stop_dev(struct ublk_ctrl *ctrl, __u32 id)
+{
+	return run_plain(ctrl, UBLK_U_CMD_STOP_DEV, id, 0);
+}
+
+/* Stops only a disk that nobody has open. */
+int ublk_try_stop_dev(struct ublk_ctrl *ctrl, __u32 id)
+{
+	return run_plain(ctrl, UBLK_U_CMD_TRY_STOP_DEV, id, 0);
+}
+
+int ublk_update_size(struct ublk_ctrl *ctrl, __u32 id, __u64 sectors)
+{
+	return run_plain(ctrl, UBLK_U_CMD_UPDATE_SIZE, id, sectors);
+}
+
+/* CPUs of a queue: the one command that names its queue in the data word. */
+int ublk_get_affinity(struct ublk_ctrl *ctrl, __u32 id, __u16 queue,
+		      void *mask, __u16 len)
+{
+	struct ublksrv_ctrl_cmd cmd = {
+		.dev_id = id,
+		.queue_id = NO_QUEUE,
+		.data[0] = queue,
+		.addr = (unsigned long)mask,
+		.len = len,
+	};
+
+	return ublk_ctrl_run(ctrl, UBLK_U_CMD_GET_QUEUE_AFFINITY, &cmd);
+}

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The server's side of /dev/ublkcN: worker threads that fetch requests, hand
+ * them to the target and commit its answers.
+ *
+ * Each tag of a queue is a slot for one request. A worker arms a tag with a
+ * FETCH_REQ command, which completes when a request takes the tag. It answers
+ * with COMMIT_AND_FETCH_REQ, which also arms the tag for the next request. A
+ * command that completes with an error is the last one of its tag.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "ublk.h"
+
+/* user_data: a tag, marked if the entry is the target's and not a command. */
+#define UD_TARGET	0x10000
+#define UD_TAG(ud)	((__u16)(ud))
+
+static size_t page_align(size_t bytes)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+
+	return (bytes + page - 1) / page * page;
+}
+
+static size_t desc_bytes(const struct ublksrv_ctrl_dev_info *info)
+{
+	if (info->flags & UBLK_F_IO_DESC_SIZE)
+		return info->io_desc_size;
+	return sizeof(struct ublksrv_io_desc);
+}
+
+/* Queues lie as far apart as if each had the largest depth there is. */
+size_t ublk_queue_map_stride(const struct ublksrv_ctrl_dev_info *info)
+{
+	return page_align(UBLK_MAX_QUEUE_DEPTH * desc_bytes(info));
+}
+
+size_t ublk_queue_map_len(const struct ublksrv_ctrl_dev_info *info)
+{
+	return page_align(info->queue_depth * desc_bytes(info));
+}
+
+static struct io_uring_sqe *get_sqe(struct ublk_worker *w)
+{
+	struct io_uring_sqe *sqe;
+
+	while (!(sqe = io_uring_get_sqe(&w->ring)))
+		io_uring_submit(&w->ring);
+	return sqe;
+}
+
+static void queue_command(struct ublk_worker *w, struct ublk_io *io, __u32 op,
+			  int result)
+{
+	struct ublksrv_io_cmd cmd = {
+		.q_id = w->queue,
+		.tag = io->tag,
+		.result = result,
+		.addr = (unsigned long)io->buf,
+	};
+	struct io_uring_sqe *sqe = get_sqe(w);
+
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->fd = w->srv->cdev;
+	sqe->cmd_op = op;
+	sqe->user_data = io->tag;
+	memcpy(sqe->cmd, &cmd, sizeof(cmd));
+}
+
+/*
+ * @result is an errno, or what became of the request: bytes moved by a READ
+ * or WRITE (the kernel asks again for the rest of a short one), else 0.
+ */
+void ublk_complete_io(struct ublk_worker *w, struct ublk_io *io, int result)
+{
+	queue_command(w, io, UBLK_U_IO_COMMIT_AND_FETCH_REQ, result);
+}
+
+/* An entry for the target's own I/O, which comes back through ->io_done(). */
+struct io_uring_sqe *ublk_target_sqe(struct ublk_worker *w, struct ublk_io *io)
+{
+	struct io_uring_sqe *sqe = get_sqe(w);
+
+	/* Stays through io_uring_prep_*(), which leave user_data alone. */
+	sqe->user_data = UD_TARGET | io->tag;
+	return sqe;
+}
+
+static void handle_command(struct ublk_worker *w, struct ublk_io *io, int res)
+{
+	switch (res) {
+	case UBLK_IO_RES_OK:
+		io->done = 0;
+		io->step = 0;
+		w->srv->opts.target->queue_io(w, io);
+		break;
+	case UBLK_IO_RES_NEED_GET_DATA:
+		queue_command(w, io, UBLK_U_IO_NEED_GET_DATA, 0);
+		break;
+	default:
+		if (res != UBLK_IO_RES_ABORT)
+			w->err = res;
+		w->live--;
+	}
+}
+
+static void handle_completions(struct ublk_worker *w)
+{
+	struct io_uring_cqe *cqe;
+	unsigned int head, n = 0;
+
+	io_uring_for_each_cqe(&w->ring, head, cqe) {
+		struct ublk_io *io = &w->ios[UD_TAG(cqe->user_data)];
+
+		if (cqe->user_data & UD_TARGET)
+			w->srv->opts.target->io_done(w, io, cqe->res);
+		else
+			handle_command(w, io, cqe->res);
+		n++;
+	}
+	io_uring_cq_advance(&w->ring, n);
+}
+
+static void fetch_tags(struct ublk_worker *w)
+{
+	const struct ublksrv_ctrl_dev_info *info = &w->srv->info;
+	unsigned int tag;
+
+	for (tag = w->first; tag < info->queue_depth; tag += w->srv->opts.threads) {
+		struct ublk_io *io = &w->ios[tag];
+
+		io->tag = tag;
+		io->desc = (void *)((char *)w->descs + tag * desc_bytes(info));
+		io->buf = w->bufs + (size_t)tag * info->max_io_buf_bytes;
+		queue_command(w, io, UBLK_U_IO_FETCH_REQ, 0);
+		w->live++;
+	}
+	io_uring_submit(&w->ring);
+	/* A refused fetch has completed by now. */
+	handle_completions(w);
+}
+
+static int worker_map(struct ublk_worker *w)
+{
+	const struct ublksrv_ctrl_dev_info *info = &w->srv->info;
+	size_t stride = ublk_queue_map_stride(info);
+	void *p;
+
+	w->ios = calloc(info->queue_depth, sizeof(*w->ios));
+	if (!w->ios)
+		return -ENOMEM;
+
+	p = mmap(NULL, ublk_queue_map_len(info), PROT_READ,
+		 MAP_SHARED | MAP_POPULATE, w->srv->cdev,
+		 UBLKSRV_CMD_BUF_OFFSET + w->queue * stride);
+	if (p == MAP_FAILED)
+		return -errno;
+	w->descs = p;
+
+	p = mmap(NULL, (size_t)info->queue_depth * info->max_io_buf_bytes,
+		 PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	w->bufs = p;
+	return 0;
+}
+
+static int worker_setup(struct ublk_worker *w)
+{
+	struct io_uring_params p = {
+		.flags = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SINGLE_ISSUER,
+	};
+	int ret;
+
+	ret = io_uring_queue_init_params(w->srv->info.queue_depth, &w->ring, &p);
+	if (ret < 0)
+		return ret;
+	return worker_map(w);
+}
+
+static void worker_teardown(struct ublk_worker *w)
+{
+	const struct ublksrv_ctrl_dev_info *info = &w->srv->info;
+
+	if (w->ring.ring_fd > 0)
+		io_uring_queue_exit(&w->ring);
+	if (w->descs)
+		munmap((void *)w->descs, ublk_queue_map_len(info));
+	if (w->bufs)
+		munmap(w->bufs, (size_t)info->queue_depth *
+				info->max_io_buf_bytes);
+	free(w->ios);
+}
+
+static void *worker_run(void *arg)
+{
+	struct ublk_worker *w = arg;
+	struct ublk_server *srv = w->srv;
+	int ret;
+
+	w->err = worker_setup(w);
+	if (!w->err)
+		fetch_tags(w);
+	sem_post(&srv->started);
+
+	while (w->live) {
+		ret = io_uring_submit_and_wait(&w->ring, 1);
+		if (ret < 0 && ret != -EINTR)
+			break;
+		handle_completions(w);
+	}
+
+	worker_teardown(w);
+	eventfd_write(srv->ended, 1);
+	return NULL;
+}
+
+/* Returns the first error that kept a worker from fetching its tags. */
+static int start_workers(struct ublk_server *srv)
+{
+	unsigned int i, n = srv->info.nr_hw_queues * srv->opts.threads;
+	int err = 0;
+
+	srv->workers = calloc(n, sizeof(*srv->workers));
+	if (!srv->workers)
+		return -ENOMEM;
+
+	for (i = 0; i < n && !err; i++) {
+		struct ublk_worker *w = &srv->workers[i];
+
+		w->srv = srv;
+		w->queue = i / srv->opts.threads;
+		w->first = i % srv->opts.threads;
+		err = -pthread_create(&w->thread, NULL, worker_run, w);
+		if (!err)
+			srv->nr_workers++;
+	}
+	for (i = 0; i < srv->nr_workers; i++)
+		while (sem_wait(&srv->started) && errno == EINTR)
+			;
+	for (i = 0; i < srv->nr_workers && !err; i++)
+		err = srv->workers[i].err;
+	return err;
+}
+
+/* Returns when every tag has seen its last command: after a STOP or DEL. */
+void ublk_server_join(struct ublk_server *srv)
+{
+	unsigned int i;
+
+	for (i = 0; i < srv->nr_workers; i++)
+		pthread_join(srv->workers[i].thread, NULL);
+	srv->nr_workers = 0;
+}
+
+static void server_release(struct ublk_server *srv)
+{
+	ublk_server_join(srv);
+	free(srv->workers);
+	if (srv->cdev >= 0)
+		close(srv->cdev);
+	if (srv->opts.target->exit)
+		srv->opts.target->exit(srv);
+	sem_destroy(&srv->started);
+	close(srv->ended);
+}
+
+static int add_device(struct ublk_server *srv)
+{
+	const struct ublk_options *o = &srv->opts;
+
+	srv->info = (struct ublksrv_ctrl_dev_info) {
+		.dev_id = o->id,
+		.nr_hw_queues = o->queues,
+		.queue_depth = o->depth,
+		.max_io_buf_bytes = o->buf_bytes,
+		.flags = o->flags,
+	};
+	return ublk_add_dev(&srv->ctrl, &srv->info);
+}
+
+/* From an added device to a live disk. */
+static int start_device(struct ublk_server *srv)
+{
+	char path[32];
+	int ret;
+
+	/* A worker for every tag is as far as a queue can be divided. */
+	if (srv->opts.threads > srv->info.queue_depth)
+		srv->opts.threads = srv->info.queue_depth;
+
+	ret = ublk_set_params(&srv->ctrl, srv->info.dev_id, &srv->params);
+	if (ret)
+		return ret;
+
+	snprintf(path, sizeof(path), "/dev/ublkc%u", srv->info.dev_id);
+	srv->cdev = open(path, O_RDWR | O_CLOEXEC);
+	if (srv->cdev < 0)
+		return -errno;
+
+	ret = start_workers(srv);
+	if (ret)
+		return ret;
+	return ublk_start_dev(&srv->ctrl, srv->info.dev_id, getpid());
+}
+
+void ublk_options_init(struct ublk_options *opts)
+{
+	*opts = (struct ublk_options) {
+		.target = &ublk_null_target,
+		.id = UBLK_AUTO_ID,
+		.queues = 1,
+		.depth = 128,
+		.buf_bytes = UBLK_DEFAULT_BUF,
+		.threads = 1,
+	};
+}
+
+/* On success /dev/ublkbN is there and served; on failure nothing is left. */
+int ublk_server_start(struct ublk_server *srv, const struct ublk_options *opts)
+{
+	int ret;
+
+	memset(srv, 0, sizeof(*srv));
+	srv->opts = *opts;
+	srv->cdev = -1;
+	srv->backing = -1;
+	sem_init(&srv->started, 0, 0);
+	srv->ended = eventfd(0, EFD_CLOEXEC);
+
+	ret = srv->opts.target->init(srv);
+	if (ret)
+		goto err_release;
+	ret = ublk_ctrl_open(&srv->ctrl);
+	if (ret)
+		goto err_release;
+	ret = add_device(srv);
+	if (ret)
+		goto err_close;
+	ret = start_device(srv);
+	if (ret)
+		goto err_delete;
+	return 0;
+
+err_delete:
+	ublk_server_delete(srv);
+	return ret;
+err_close:
+	ublk_ctrl_close(&srv->ctrl);
+err_release:
+	server_release(srv);
+	return ret;
+}
+
+/*
+ * STOP_DEV ends the workers, which must be gone before DEL_DEV: it waits for
+ * the last user of /dev/ublkcN. A device that someone else deleted is fine.
+ */
+int ublk_server_delete(struct ublk_server *srv)
+{
+	int ret;
+
+	ublk_stop_dev(&srv->ctrl, srv->info.dev_id);
+	server_release(srv);
+	ret = ublk_del_dev(&srv->ctrl, srv->info.dev_id);
+	ublk_ctrl_close(&srv->ctrl);
+	return ret == -ENODEV ? 0 : ret;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A small library for writing ublk servers on liburing.
+ *
+ * A server lives through the following steps, each one function here:
+ *
+ *   ublk_ctrl_open()	a ring to /dev/ublk-control for the commands below
+ *   ublk_add_dev()	the kernel makes /dev/ublkcN, the server's end
+ *   ublk_set_params()	size, limits and features of the disk
+ *   (workers)		open /dev/ublkcN, map the descriptors, fetch each tag
+ *   ublk_start_dev()	the kernel makes /dev/ublkbN, the users' end
+ *   ublk_stop_dev()	/dev/ublkbN goes, the fetch commands end in -ENODEV
+ *   ublk_del_dev()	/dev/ublkcN goes
+ *
+ * ctrl.c sends control commands, server.c runs the workers, target_*.c turn
+ * a request into an answer. A target never sees a command of the driver, and
+ * server.c never looks into a request. Functions return 0 or a negative errno.
+ */
+#ifndef UBLK_SERVER_H
+#define UBLK_SERVER_H
+
+#include <liburing.h>
+#include <linux/types.h>
+#include <linux/ublk_cmd.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#define UBLK_AUTO_ID		(~0U)
+#define UBLK_SECTOR_SHIFT	9
+#define UBLK_DEFAULT_BUF	(512U << 10)
+
+/* -- ctrl.c: one function for each control command ----------------------- */
+
+/**
+ * struct ublk_ctrl - a way to send control commands
+ * @fd: /dev/ublk-control
+ * @ring: takes 128-byte entries, as control commands do not fit in 64
+ *
+ * Belongs to one thread.
+ */
+struct ublk_ctrl {
+	int fd;
+	struct io_uring ring;
+};
+
+int ublk_ctrl_open(struct ublk_ctrl *ctrl);
+void ublk_ctrl_close(struct ublk_ctrl *ctrl);
+
+int ublk_ctrl_submit(struct ublk_ctrl *ctrl, __u32 op,
+		     const struct ublksrv_ctrl_cmd *cmd);
+int ublk_ctrl_wait(struct ublk_ctrl *ctrl, int timeout_ms, int *res);
+int ublk_ctrl_run(struct ublk_ctrl *ctrl, __u32 op,
+		  const struct ublksrv_ctrl_cmd *cmd);
+
+int ublk_get_features(struct ublk_ctrl *ctrl, __u64 *features);
+int ublk_add_dev(struct ublk_ctrl *ctrl, struct ublksrv_ctrl_dev_info *info);
+int ublk_del_dev(struct ublk_ctrl *ctrl, __u32 id);
+int ublk_del_dev_async(struct ublk_ctrl *ctrl, __u32 id);
+int ublk_get_info(struct ublk_ctrl *ctrl, __u32 id,
+		  struct ublksrv_ctrl_dev_info *info);
+int ublk_set_params(struct ublk_ctrl *ctrl, __u32 id,
+		    const struct ublk_params *params);
+int ublk_get_params(struct ublk_ctrl *ctrl, __u32 id,
+		    struct ublk_params *params);
+int ublk_start_dev(struct ublk_ctrl *ctrl, __u32 id, pid_t pid);
+int ublk_stop_dev(struct ublk_ctrl *ctrl, __u32 id);
+int ublk_try_stop_dev(struct ublk_ctrl *ctrl, __u32 id);
+int ublk_update_size(struct ublk_ctrl *ctrl, __u32 id, __u64 sectors);
+int ublk_get_affinity(struct ublk_ctrl *ctrl, __u32 id, __u16 queue,
+		      void *mask, __u16 len);
+
+/* -- server.c: workers, queues and tags ---------------------------------- */
+
+struct ublk_worker;
+struct ublk_server;
+
+/**
+ * struct ublk_io - one tag, as its worker sees it
+ * @tag: number within the queue
+ * @done: bytes a target has moved so far, for continuing a short transfer
+ * @step: for targets that answer a request in several steps
+ * @desc: what the kernel asks for, valid until the tag is completed
+ * @buf: memory of the worker that the data of the request passes through
+ */
+struct ublk_io {
+	__u16 tag;
+	__u16 step;
+	__u32 done;
+	const struct ublksrv_io_desc *desc;
+	char *buf;
+};
+
+/**
+ * struct ublk_target - what stands behind a disk
+ * @name: as given to "ublk_srv add -t"
+ * @init: open the backing store, fill in srv->params
+ * @exit: undo @init
+ * @queue_io: start to answer a request; ends in ublk_complete_io(), at once
+ *	or from @io_done
+ * @io_done: an entry taken with ublk_target_sqe() has completed with @res
+ */
+struct ublk_target {
+	const char *name;
+	int (*init)(struct ublk_server *srv);
+	void (*exit)(struct ublk_server *srv);
+	void (*queue_io)(struct ublk_worker *w, struct ublk_io *io);
+	void (*io_done)(struct ublk_worker *w, struct ublk_io *io, int res);
+};
+
+extern const struct ublk_target ublk_null_target;
+extern const struct ublk_target ublk_loop_target;
+
+/**
+ * struct ublk_options - what the user asks for
+ * @target: behind the disk
+ * @file: the loop target's file or block device
+ * @direct: open @file with O_DIRECT
+ * @size: of the disk in bytes, 0 for the size of @file
+ * @id: wanted device number, or UBLK_AUTO_ID
+ * @queues: number of queues
+ * @depth: tags for each queue
+ * @buf_bytes: largest request in bytes
+ * @flags: UBLK_F_* to ask for
+ * @threads: worker threads for each queue, they share out its tags
+ */
+struct ublk_options {
+	const struct ublk_target *target;
+	const char *file;
+	bool direct;
+	__u64 size;
+	__u32 id;
+	__u16 queues;
+	__u16 depth;
+	__u32 buf_bytes;
+	__u64 flags;
+	unsigned int threads;
+};
+
+/**
+ * struct ublk_worker - a thread that serves some tags of one queue
+ * @srv: its server
+ * @thread: the thread
+ * @ring: commands of the driver and I/O of the target, side by side
+ * @queue: number of the queue
+ * @first: serves this tag and every (threads per queue)th after it
+ * @live: tags that still have a command in the driver or a request here
+ * @err: why the worker could not start
+ * @descs: descriptors of the whole queue, written by the driver
+ * @ios: tags of the whole queue, of which this worker uses its own
+ * @bufs: memory behind ios[].buf
+ */
+struct ublk_worker {
+	struct ublk_server *srv;
+	pthread_t thread;
+	struct io_uring ring;
+	__u16 queue;
+	__u16 first;
+	unsigned int live;
+	int err;
+	const struct ublksrv_io_desc *descs;
+	struct ublk_io *ios;
+	char *bufs;
+};
+
+/**
+ * struct ublk_server - a disk and everything that serves it
+ * @opts: what the user asked for
+ * @info: what the kernel granted
+ * @params: of the disk
+ * @ctrl: for control commands of the thread that runs the server
+ * @cdev: /dev/ublkcN
+ * @backing: the target's file
+ * @workers: nr_workers of them
+ * @nr_workers: queues times threads for each queue
+ * @started: posted by each worker once its tags are fetched, or it failed
+ * @ended: eventfd, counts workers that have ended
+ */
+struct ublk_server {
+	struct ublk_options opts;
+	struct ublksrv_ctrl_dev_info info;
+	struct ublk_params params;
+	struct ublk_ctrl ctrl;
+	int cdev;
+	int backing;
+	struct ublk_worker *workers;
+	unsigned int nr_workers;
+	sem_t started;
+	int ended;
+};
+
+void ublk_options_init(struct ublk_options *opts);
+int ublk_server_start(struct ublk_server *srv, const struct ublk_options *opts);
+void ublk_server_join(struct ublk_server *srv);
+int ublk_server_delete(struct ublk_server *srv);
+
+struct io_uring_sqe *ublk_target_sqe(struct ublk_worker *w, struct ublk_io *io);
+void ublk_complete_io(struct ublk_worker *w, struct ublk_io *io, int result);
+
+/* Bytes between the descriptors of two queues in the mapping of ublkcN. */
+size_t ublk_queue_map_stride(const struct ublksrv_ctrl_dev_info *info);
+size_t ublk_queue_map_len(const struct ublksrv_ctrl_dev_info *info);
+
+static inline __u32 ublk_io_bytes(const struct ublk_io *io)
+{
+	return io->desc->nr_sectors << UBLK_SECTOR_SHIFT;
+}
+
+static inline __u64 ublk_io_offset(const struct ublk_io *io)
+{
+	return io->desc->start_sector << UBLK_SECTOR_SHIFT;
+}
+
+#endif

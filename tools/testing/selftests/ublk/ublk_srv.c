@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * ublk_srv: add, delete and list ublk devices from the command line.
+ *
+ * "add" is a server: it stays, in the foreground or in the background, for as
+ * long as its device lives.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "ublk.h"
+
+static const char usage[] =
+"Usage: ublk_srv COMMAND [OPTION]...\n"
+"Serve block devices from user space.\n"
+"\n"
+"Commands:\n"
+"  add        make a device, print its path once it is live, and serve it\n"
+"             until it is deleted or this program is told to end\n"
+"  del        delete a device, its server ends\n"
+"  list       show devices\n"
+"  features   show what the driver offers\n"
+"\n"
+"Options of add:\n"
+"  -t, --type TYPE           null (forgets all data) or loop; default null\n"
+"  -f, --file FILE           file or block device behind a loop disk\n"
+"  -n, --number N            device number; default: the first free one\n"
+"  -q, --queues N            number of queues; default 1\n"
+"  -d, --depth N             requests in flight for each queue; default 128\n"
+"  -s, --size BYTES          size of the disk, K, M, G and T are understood;\n"
+"                            a file is made and grown as needed\n"
+"  -b, --background          return when the device is live\n"
+"      --direct              bypass the page cache for FILE\n"
+"      --threads-per-queue N threads that share the tags of a queue; default 1\n"
+"      --get-data            take the data of a write in a step of its own\n"
+"      --no-partscan         do not look for partitions\n"
+"\n"
+"Options of del and list:\n"
+"  -n, --number N            this device\n"
+"  -a, --all                 every device; what list does without options\n"
+"      --async               del: do not wait until the device is gone\n"
+"\n"
+"  -h, --help                show this text\n";
+
+enum { OPT_DIRECT = 256, OPT_THREADS, OPT_GET_DATA, OPT_NO_PARTSCAN, OPT_ASYNC };
+
+static const struct option long_options[] = {
+	{ "type", required_argument, NULL, 't' },
+	{ "file", required_argument, NULL, 'f' },
+	{ "number", required_argument, NULL, 'n' },
+	{ "queues", required_argument, NULL, 'q' },
+	{ "depth", required_argument, NULL, 'd' },
+	{ "size", required_argument, NULL, 's' },
+	{ "background", no_argument, NULL, 'b' },
+	{ "direct", no_argument, NULL, OPT_DIRECT },
+	{ "threads-per-queue", required_argument, NULL, OPT_THREADS },
+	{ "get-data", no_argument, NULL, OPT_GET_DATA },
+	{ "no-partscan", no_argument, NULL, OPT_NO_PARTSCAN },
+	{ "all", no_argument, NULL, 'a' },
+	{ "async", no_argument, NULL, OPT_ASYNC },
+	{ "help", no_argument, NULL, 'h' },
+	{ }
+};
+
+static const struct ublk_target *const targets[] = {
+	&ublk_null_target,
+	&ublk_loop_target,
+};
+
+static const char *const feature_names[] = {
+	"SUPPORT_ZERO_COPY", "URING_CMD_COMP_IN_TASK", "NEED_GET_DATA",
+	"USER_RECOVERY", "USER_RECOVERY_REISSUE", "UNPRIVILEGED_DEV",
+	"CMD_IOCTL_ENCODE", "USER_COPY", "ZONED", "USER_RECOVERY_FAIL_IO",
+	"UPDATE_SIZE", "AUTO_BUF_REG", "QUIESCE", "PER_IO_DAEMON",
+	"BUF_REG_OFF_DAEMON", "BATCH_IO", "INTEGRITY", "SAFE_STOP_DEV",
+	"NO_AUTO_PART_SCAN", "SHMEM_ZC", "IO_DESC_SIZE",
+};
+
+static const char *const state_names[] = {
+	"dead", "live", "quiesced", "fail-io",
+};
+
+/* The command line, understood. */
+struct request {
+	struct ublk_options add;
+	bool background;
+	bool all;
+	bool async;
+};
+
+#define N_ELEMS(a)	(sizeof(a) / sizeof((a)[0]))
+
+static void __attribute__((noreturn, format(printf, 1, 2)))
+die(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("ublk_srv: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	exit(1);
+}
+
+static __u64 parse_number(const char *what, const char *s, __u64 max)
+{
+	unsigned long long n;
+	char *end;
+
+	errno = 0;
+	n = strtoull(s, &end, 0);
+	if (errno || end == s || *end || *s == '-' || n > max)
+		die("%s: \"%s\" is not a number up to %llu", what, s,
+		    (unsigned long long)max);
+	return n;
+}
+
+static __u64 parse_size(const char *s)
+{
+	static const char units[] = "KMGT";
+	unsigned long long n;
+	const char *unit;
+	char *end;
+
+	errno = 0;
+	n = strtoull(s, &end, 0);
+	if (!errno && end != s && *s != '-' && *end) {
+		unit = strchr(units, *end & ~0x20);
+		if (unit) {
+			n <<= 10 * (unit - units + 1);
+			end++;
+		}
+	}
+	if (errno || end == s || *s == '-' || *end || !n)
+		die("--size: \"%s\" is not a size", s);
+	return n;
+}
+
+static const struct ublk_target *parse_target(const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMS(targets); i++)
+		if (!strcmp(name, targets[i]->name))
+			return targets[i];
+	die("--type: \"%s\" is neither null nor loop", name);
+}
+
+static void parse_options(struct request *r, int argc, char **argv)
+{
+	int opt;
+
+	ublk_options_init(&r->add);
+	while ((opt = getopt_long(argc, argv, "t:f:n:q:d:s:bah", long_options,
+				  NULL)) != -1) {
+		switch (opt) {
+		case 't':
+			r->add.target = parse_target(optarg);
+			break;
+		case 'f':
+			r->add.file = optarg;
+			break;
+		case 'n':
+			r->add.id = parse_number("--number", optarg, 1U << 20);
+			break;
+		case 'q':
+			r->add.queues = parse_number("--queues", optarg,
+						     UBLK_MAX_NR_QUEUES);
+			break;
+		case 'd':
+			r->add.depth = parse_number("--depth", optarg,
+						    UBLK_MAX_QUEUE_DEPTH);
+			break;
+		case 's':
+			r->add.size = parse_size(optarg);
+			break;
+		case 'b':
+			r->background = true;
+			break;
+		case 'a':
+			r->all = true;
+			break;
+		case OPT_DIRECT:
+			r->add.direct = true;
+			break;
+		case OPT_THREADS:
+			r->add.threads = parse_number("--threads-per-queue",
+						      optarg,
+						      UBLK_MAX_QUEUE_DEPTH);
+			break;
+		case OPT_GET_DATA:
+			r->add.flags |= UBLK_F_NEED_GET_DATA;
+			break;
+		case OPT_NO_PARTSCAN:
+			r->add.flags |= UBLK_F_NO_AUTO_PART_SCAN;
+			break;
+		case OPT_ASYNC:
+			r->async = true;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			exit(0);
+		default:
+			die("see --help");
+		}
+	}
+	if (optind < argc)
+		die("\"%s\" is not expected, see --help", argv[optind]);
+}
+
+static void check_add(const struct ublk_options *o)
+{
+	if (o->target == &ublk_loop_target && !o->file)
+		die("a loop disk needs --file");
+	if (o->target != &ublk_loop_target && o->file)
+		die("--file is for loop disks");
+	if (!o->queues || !o->depth || !o->threads)
+		die("queues, depth and threads start at 1");
+}
+
+static void open_ctrl(struct ublk_ctrl *ctrl)
+{
+	int ret = ublk_ctrl_open(ctrl);
+
+	if (ret == -ENOENT)
+		die("no /dev/ublk-control: is the driver loaded?");
+	if (ret)
+		die("/dev/ublk-control: %s", strerror(-ret));
+}
+
+/* -- add ----------------------------------------------------------------- */
+
+/* Until the workers end because the device was stopped, or a signal asks. */
+static void wait_for_end(struct ublk_server *srv, int signals)
+{
+	struct pollfd fds[] = {
+		{ .fd = srv->ended, .events = POLLIN },
+		{ .fd = signals, .events = POLLIN },
+	};
+
+	while (poll(fds, N_ELEMS(fds), -1) < 0 && errno == EINTR)
+		;
+}
+
+static int block_end_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	/* Before any thread exists, so that all of them inherit the mask. */
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+/* Says to the user, or to the waiting parent, what became of the start. */
+static void report(int parent, int number)
+{
+	if (parent >= 0) {
+		if (write(parent, &number, sizeof(number)) < 0)
+			exit(1);
+		close(parent);
+	} else if (number < 0) {
+		die("cannot add the device: %s", strerror(-number));
+	} else {
+		printf("/dev/ublkb%d\n", number);
+		fflush(stdout);
+	}
+}
+
+static void leave_terminal(void)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	dup2(null, STDERR_FILENO);
+	close(null);
+}
+
+/* Serves a device from first to last. @parent is a pipe, -1 if none waits. */
+static int serve(const struct ublk_options *o, int parent)
+{
+	int signals = block_end_signals();
+	struct ublk_server srv;
+	int ret;
+
+	ret = ublk_server_start(&srv, o);
+	if (parent >= 0)
+		leave_terminal();
+	report(parent, ret ? ret : (int)srv.info.dev_id);
+	if (ret)
+		return 1;
+
+	wait_for_end(&srv, signals);
+	return ublk_server_delete(&srv) ? 1 : 0;
+}
+
+static int cmd_add(struct request *r)
+{
+	struct ublk_ctrl ctrl;
+	int fds[2], number;
+	pid_t pid;
+
+	check_add(&r->add);
+	/* Only to tell the plainest of all mistakes from the others. */
+	open_ctrl(&ctrl);
+	ublk_ctrl_close(&ctrl);
+	if (!r->background)
+		return serve(&r->add, -1);
+
+	if (pipe2(fds, O_CLOEXEC))
+		die("pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid < 0)
+		die("fork: %s", strerror(errno));
+	if (!pid) {
+		close(fds[0]);
+		setsid();
+		return serve(&r->add, fds[1]);
+	}
+	close(fds[1]);
+	if (read(fds[0], &number, sizeof(number)) != sizeof(number))
+		die("the server died before the device was live");
+	report(-1, number);
+	return 0;
+}
+
+/* -- del, list, features ------------------------------------------------- */
+
+static int show_device(struct ublk_ctrl *ctrl, __u32 id, bool unused)
+{
+	struct ublksrv_ctrl_dev_info info = { };
+	struct ublk_params params = { };
+	int ret = ublk_get_info(ctrl, id, &info);
+
+	(void)unused;
+	if (!ret)
+		ret = ublk_get_params(ctrl, id, &params);
+	if (ret)
+		return ret;
+	printf("%-4u %-9s queues %u depth %u size %llu pid %d flags 0x%llx\n",
+	       id,
+	       info.state < N_ELEMS(state_names) ? state_names[info.state] : "?",
+	       info.nr_hw_queues, info.queue_depth,
+	       (unsigned long long)params.basic.dev_sectors << UBLK_SECTOR_SHIFT,
+	       info.ublksrv_pid, (unsigned long long)info.flags);
+	return 0;
+}
+
+static int delete_device(struct ublk_ctrl *ctrl, __u32 id, bool async)
+{
+	return async ? ublk_del_dev_async(ctrl, id) : ublk_del_dev(ctrl, id);
+}
+
+/* Calls @fn for each device there is: sysfs knows the numbers. */
+static int for_each_device(struct ublk_ctrl *ctrl, bool arg,
+			   int (*fn)(struct ublk_ctrl *, __u32, bool))
+{
+	DIR *dir = opendir("/sys/class/ublk-char");
+	struct dirent *entry;
+	unsigned int id;
+	int ret = 0, err;
+
+	if (!dir)
+		return -errno;
+	while ((entry = readdir(dir))) {
+		if (sscanf(entry->d_name, "ublkc%u", &id) != 1)
+			continue;
+		err = fn(ctrl, id, arg);
+		/* One that went in the meantime is no mistake. */
+		if (err && err != -ENODEV)
+			ret = err;
+	}
+	closedir(dir);
+	return ret;
+}
+
+static int run_on_devices(const struct request *r, bool arg,
+			  int (*fn)(struct ublk_ctrl *, __u32, bool))
+{
+	struct ublk_ctrl ctrl;
+	int ret;
+
+	open_ctrl(&ctrl);
+	if (r->add.id != UBLK_AUTO_ID)
+		ret = fn(&ctrl, r->add.id, arg);
+	else
+		ret = for_each_device(&ctrl, arg, fn);
+	if (ret && r->add.id != UBLK_AUTO_ID)
+		die("device %u: %s", r->add.id, strerror(-ret));
+	if (ret)
+		die("%s", strerror(-ret));
+	ublk_ctrl_close(&ctrl);
+	return 0;
+}
+
+static int cmd_list(struct request *r)
+{
+	return run_on_devices(r, false, show_device);
+}
+
+static int cmd_del(struct request *r)
+{
+	if (r->add.id == UBLK_AUTO_ID && !r->all)
+		die("del needs --number or --all");
+	return run_on_devices(r, r->async, delete_device);
+}
+
+static int cmd_features(struct request *r)
+{
+	struct ublk_ctrl ctrl;
+	__u64 features;
+	unsigned int bit;
+	int ret;
+
+	(void)r;
+	open_ctrl(&ctrl);
+	ret = ublk_get_features(&ctrl, &features);
+	if (ret)
+		die("cannot read the features: %s", strerror(-ret));
+	for (bit = 0; bit < 64; bit++) {
+		if (!(features >> bit & 1))
+			continue;
+		printf("%-2u %s\n", bit, bit < N_ELEMS(feature_names) ?
+		       feature_names[bit] : "(unknown)");
+	}
+	ublk_ctrl_close(&ctrl);
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*run)(struct request *r);
+} commands[] = {
+	{ "add", cmd_add },
+	{ "del", cmd_del },
+	{ "list", cmd_list },
+	{ "features", cmd_features },
+};
+
+int main(int argc, char **argv)
+{
+	struct request r = { };
+	unsigned int i;
+
+	if (argc < 2)
+		die("no command, see --help");
+	if (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help")) {
+		fputs(usage, stdout);
+		return 0;
+	}
+	for (i = 0; i < N_ELEMS(commands); i++) {
+		if (strcmp(argv[1], commands[i].name))
+			continue;
+		parse_options(&r, argc - 1, argv + 1);
+		return commands[i].run(&r);
+	}
+	die("\"%s\" is not a command, see --help", argv[1]);
+}
