@@ -1,0 +1,533 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Devices: their ids, their memory, how they are added, found and deleted.
+ *
+ * An id belongs to its device until the memory of the device is freed, which can
+ * be long after DEL_DEV: an open ublkcN or disk keeps it. So an id never names
+ * two devices, and a device that is on its way out can still be asked for.
+ */
+#include <linux/blk-mq.h>
+#include <linux/cred.h>
+#include <linux/module.h>
+#include <linux/pid.h>
+#include <linux/slab.h>
+#include <linux/topology.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+#include <linux/xarray.h>
+
+#include "slot.h"
+
+#define UBLK_ID_AUTO		U32_MAX
+#define UBLK_MAX_DESC_SIZE	256
+
+/* Devices added without privilege that may exist at a time. */
+unsigned int ublk_max_unprivileged = 64;
+
+static atomic_t ublk_nr_unprivileged = ATOMIC_INIT(0);
+static DEFINE_XARRAY_ALLOC(ublk_ids);
+static dev_t ublk_ch_devt;
+static struct device *ublk_parent;
+
+static const struct class ublk_class = {
+	.name = "ublk-char",
+};
+
+/**
+ * ublk_dev_devt - device number of ublkcN
+ * @dev:	the device
+ *
+ * Return: the number; the minor is the id.
+ */
+dev_t ublk_dev_devt(const struct ublk_device *dev)
+{
+	return MKDEV(MAJOR(ublk_ch_devt), dev->id);
+}
+
+/**
+ * ublk_dev_register_class - prepare for devices
+ * @parent:	what they hang below in sysfs
+ *
+ * Return: 0 or an error.
+ */
+int ublk_dev_register_class(struct device *parent)
+{
+	int ret;
+
+	ublk_parent = parent;
+	ret = alloc_chrdev_region(&ublk_ch_devt, 0, UBLK_MAX_DEVICES, "ublk-char");
+	if (ret)
+		return ret;
+
+	ret = class_register(&ublk_class);
+	if (ret)
+		unregister_chrdev_region(ublk_ch_devt, UBLK_MAX_DEVICES);
+	return ret;
+}
+
+/**
+ * ublk_dev_unregister_class - undo ublk_dev_register_class()
+ */
+void ublk_dev_unregister_class(void)
+{
+	class_unregister(&ublk_class);
+	unregister_chrdev_region(ublk_ch_devt, UBLK_MAX_DEVICES);
+}
+
+static void ublk_tombstone_free(struct kref *ref)
+{
+	kfree(container_of(ref, struct ublk_tombstone, ref));
+}
+
+/**
+ * ublk_tombstone_get - prepare to wait for the end of a device
+ * @dev:	the device
+ *
+ * Return: a reference for ublk_tombstone_wait().
+ */
+struct ublk_tombstone *ublk_tombstone_get(struct ublk_device *dev)
+{
+	kref_get(&dev->tombstone->ref);
+	return dev->tombstone;
+}
+
+/**
+ * ublk_tombstone_wait - wait until a device is gone and its id is free
+ * @t:		reference, which is dropped
+ *
+ * Context: sleeps; the caller holds no reference to the device.
+ * Return: 0 or -EINTR.
+ */
+int ublk_tombstone_wait(struct ublk_tombstone *t)
+{
+	int ret = wait_for_completion_interruptible(&t->gone);
+
+	kref_put(&t->ref, ublk_tombstone_free);
+	return ret ? -EINTR : 0;
+}
+
+static void ublk_queue_free(struct ublk_queue *q)
+{
+	if (!q)
+		return;
+	vfree(q->descs);
+	kvfree(q);
+}
+
+static int ublk_queue_node(const struct ublk_device *dev, unsigned int q_id)
+{
+	const struct blk_mq_queue_map *map = &dev->tag_set.map[HCTX_TYPE_DEFAULT];
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		if (map->mq_map[cpu] == q_id)
+			return cpu_to_node(cpu);
+	return NUMA_NO_NODE;
+}
+
+static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int q_id)
+{
+	unsigned int depth = dev->info.queue_depth;
+	struct ublk_queue *q;
+
+	q = kvzalloc_node(struct_size(q, slots, depth), GFP_KERNEL_ACCOUNT,
+			  ublk_queue_node(dev, q_id));
+	if (!q)
+		return NULL;
+
+	q->dev = dev;
+	q->q_id = q_id;
+	q->depth = depth;
+	q->stride = dev->info.io_desc_size;
+	q->get_data = ublk_dev_has(dev, UBLK_F_NEED_GET_DATA);
+	q->armed_word = UBLK_GATE_CLOSED;
+	init_llist_head(&q->pending);
+	for (unsigned int tag = 0; tag < depth; tag++)
+		q->slots[tag].tag = tag;
+
+	q->descs = __vmalloc(PAGE_ALIGN((size_t)depth * q->stride),
+			     GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	if (!q->descs) {
+		ublk_queue_free(q);
+		return NULL;
+	}
+	return q;
+}
+
+static int ublk_dev_alloc_queues(struct ublk_device *dev)
+{
+	dev->queues = kvcalloc(dev->nr_queues, sizeof(*dev->queues), GFP_KERNEL_ACCOUNT);
+	if (!dev->queues)
+		return -ENOMEM;
+
+	for (unsigned int i = 0; i < dev->nr_queues; i++) {
+		dev->queues[i] = ublk_queue_alloc(dev, i);
+		if (!dev->queues[i])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int ublk_dev_alloc_tag_set(struct ublk_device *dev)
+{
+	struct blk_mq_tag_set *set = &dev->tag_set;
+	int ret;
+
+	set->ops = &ublk_mq_ops;
+	set->nr_hw_queues = dev->info.nr_hw_queues;
+	set->queue_depth = dev->info.queue_depth;
+	set->numa_node = NUMA_NO_NODE;
+	set->driver_data = dev;
+	/*
+	 * STACKING: the server may need other devices, and a CPU that goes away
+	 * does not wait for requests that only a frozen server can answer.
+	 */
+	set->flags = BLK_MQ_F_STACKING | BLK_MQ_F_NO_SCHED_BY_DEFAULT;
+
+	ret = blk_mq_alloc_tag_set(set);
+	if (ret)
+		return ret;
+	dev->nr_queues = set->nr_hw_queues;
+	dev->info.nr_hw_queues = set->nr_hw_queues;
+	return 0;
+}
+
+static void ublk_dev_free(struct device *d)
+{
+	struct ublk_device *dev = container_of(d, struct ublk_device, dev);
+	struct ublk_tombstone *tombstone = dev->tombstone;
+
+	for (unsigned int i = 0; dev->queues && i < dev->nr_queues; i++)
+		ublk_queue_free(dev->queues[i]);
+	kvfree(dev->queues);
+	if (dev->tag_set.tags)
+		blk_mq_free_tag_set(&dev->tag_set);
+	put_pid(dev->server_pid);
+
+	if (ublk_dev_has(dev, UBLK_F_UNPRIVILEGED_DEV))
+		atomic_dec(&ublk_nr_unprivileged);
+	if (dev->id != UBLK_ID_AUTO)
+		xa_erase(&ublk_ids, dev->id);
+	kfree(dev);
+
+	complete_all(&tombstone->gone);
+	kref_put(&tombstone->ref, ublk_tombstone_free);
+}
+
+/* From here on, put_device() undoes everything. */
+static struct ublk_device *ublk_dev_alloc(const struct ublksrv_ctrl_dev_info *info)
+{
+	struct ublk_device *dev;
+
+	dev = kzalloc(sizeof(*dev), GFP_KERNEL_ACCOUNT);
+	if (!dev)
+		return NULL;
+
+	dev->tombstone = kzalloc(sizeof(*dev->tombstone), GFP_KERNEL_ACCOUNT);
+	if (!dev->tombstone) {
+		kfree(dev);
+		return NULL;
+	}
+	kref_init(&dev->tombstone->ref);
+	init_completion(&dev->tombstone->gone);
+
+	dev->id = UBLK_ID_AUTO;
+	dev->info = *info;
+	dev->owner_uid = current_uid();
+	dev->owner_gid = current_gid();
+	dev->ops_held = true;
+	spin_lock_init(&dev->lock);
+	INIT_LIST_HEAD(&dev->ops);
+	init_waitqueue_head(&dev->wq);
+	INIT_WORK(&dev->ops_work, ublk_ops_work);
+	INIT_WORK(&dev->scan_work, ublk_disk_scan_work);
+
+	device_initialize(&dev->dev);
+	dev->dev.release = ublk_dev_free;
+	return dev;
+}
+
+/* A reserved id is taken for others, but nobody finds a device by it. */
+static int ublk_id_reserve(u32 wanted, u32 *id)
+{
+	int ret;
+
+	if (wanted == UBLK_ID_AUTO) {
+		ret = xa_alloc(&ublk_ids, id, NULL,
+			       XA_LIMIT(0, UBLK_MAX_DEVICES - 1), GFP_KERNEL);
+		return ret == -EBUSY ? -ENOSPC : ret;
+	}
+	ret = xa_insert(&ublk_ids, wanted, NULL, GFP_KERNEL);
+	if (!ret)
+		*id = wanted;
+	return ret == -EBUSY ? -EEXIST : ret;
+}
+
+static bool ublk_unprivileged_charge(void)
+{
+	if (atomic_inc_return(&ublk_nr_unprivileged) <= READ_ONCE(ublk_max_unprivileged))
+		return true;
+	atomic_dec(&ublk_nr_unprivileged);
+	return false;
+}
+
+/*
+ * What the caller may ask for. Features that are unknown are dropped without a
+ * word, which is how a server finds out; combinations that make no sense are
+ * refused.
+ */
+static int ublk_check_features(u64 *features)
+{
+	const u64 recovery = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE |
+			     UBLK_F_USER_RECOVERY_FAIL_IO;
+	u64 f = *features;
+
+	if (capable(CAP_SYS_ADMIN))
+		f &= ~UBLK_F_UNPRIVILEGED_DEV;
+	else if (!(f & UBLK_F_UNPRIVILEGED_DEV))
+		return -EPERM;
+
+	switch (f & recovery) {
+	case 0:
+	case UBLK_F_USER_RECOVERY:
+	case UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE:
+	case UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_FAIL_IO:
+		break;
+	default:
+		return -EINVAL;
+	}
+	if ((f & UBLK_F_QUIESCE) && !(f & UBLK_F_USER_RECOVERY))
+		return -EINVAL;
+	/* What a server does not fill in would be memory of the kernel's. */
+	if ((f & UBLK_F_UNPRIVILEGED_DEV) &&
+	    (f & (UBLK_F_USER_COPY | UBLK_F_SUPPORT_ZERO_COPY | UBLK_F_AUTO_BUF_REG)))
+		return -EINVAL;
+	if ((f & UBLK_F_INTEGRITY) && !(f & UBLK_F_USER_COPY))
+		return -EINVAL;
+
+	*features = (f & UBLK_FEATURES) | UBLK_FEATURES_ALWAYS;
+	return 0;
+}
+
+static int ublk_check_desc_size(struct ublksrv_ctrl_dev_info *info)
+{
+	if (!(info->flags & UBLK_F_IO_DESC_SIZE)) {
+		info->io_desc_size = sizeof(struct ublksrv_io_desc);
+		return 0;
+	}
+	if (info->io_desc_size < sizeof(struct ublksrv_io_desc) ||
+	    info->io_desc_size > UBLK_MAX_DESC_SIZE || info->io_desc_size % 8)
+		return -EINVAL;
+	return 0;
+}
+
+/* Turn what the caller asks for into what it gets. */
+static int ublk_check_info(struct ublksrv_ctrl_dev_info *info, u32 header_id)
+{
+	int ret;
+
+	if (!info->queue_depth || info->queue_depth > UBLK_MAX_QUEUE_DEPTH ||
+	    !info->nr_hw_queues || info->nr_hw_queues > UBLK_MAX_NR_QUEUES)
+		return -EINVAL;
+
+	ret = ublk_check_features(&info->flags);
+	if (ret)
+		return ret;
+	ret = ublk_check_desc_size(info);
+	if (ret)
+		return ret;
+	if (header_id != info->dev_id)
+		return -EINVAL;
+	if (info->dev_id != UBLK_ID_AUTO && info->dev_id >= UBLK_MAX_DEVICES)
+		return -EINVAL;
+
+	info->nr_hw_queues = min_t(unsigned int, info->nr_hw_queues, nr_cpu_ids);
+	info->max_io_buf_bytes = round_down(info->max_io_buf_bytes, PAGE_SIZE);
+	return 0;
+}
+
+static int ublk_dev_build(struct ublk_device *dev)
+{
+	int ret;
+
+	ret = ublk_id_reserve(dev->info.dev_id, &dev->id);
+	if (ret)
+		return ret;
+	dev->info.dev_id = dev->id;
+
+	ret = ublk_dev_alloc_tag_set(dev);
+	if (ret)
+		return ret;
+	ret = ublk_dev_alloc_queues(dev);
+	if (ret)
+		return ret;
+
+	dev->dev.class = &ublk_class;
+	dev->dev.parent = ublk_parent;
+	dev->dev.devt = ublk_dev_devt(dev);
+	cdev_init(&dev->cdev, &ublk_ch_fops);
+	dev->cdev.owner = THIS_MODULE;
+	return dev_set_name(&dev->dev, "ublkc%u", dev->id);
+}
+
+/*
+ * The id can be found before the node exists, so that who sees the node can ask
+ * for the device; ops wait until both are there.
+ */
+static int ublk_dev_publish(struct ublk_device *dev)
+{
+	int ret;
+
+	get_device(&dev->dev);
+	xa_store(&ublk_ids, dev->id, dev, GFP_KERNEL);
+	ret = cdev_device_add(&dev->cdev, &dev->dev);
+	if (ret) {
+		scoped_guard(spinlock, &dev->lock)
+			dev->deleted = true;
+		put_device(&dev->dev);
+	}
+	ublk_ops_release(dev);
+	put_device(&dev->dev);
+	return ret;
+}
+
+/**
+ * ublk_dev_add - ADD_DEV
+ * @info:	what the caller asks for; changed to what it gets
+ * @header_id:	id in the command itself
+ * @reply:	where the caller wants to read the answer
+ *
+ * Context: may sleep.
+ * Return: 0; -EINVAL; -EPERM without privilege, if the device shall have it;
+ * -EACCES at the limit of devices without; -EEXIST, -ENOSPC, -ENOMEM, -EFAULT.
+ */
+int ublk_dev_add(struct ublksrv_ctrl_dev_info *info, u32 header_id, void __user *reply)
+{
+	struct ublk_device *dev;
+	struct ublksrv_ctrl_dev_info answer;
+	int ret;
+
+	ret = ublk_check_info(info, header_id);
+	if (ret)
+		return ret;
+	if ((info->flags & UBLK_F_UNPRIVILEGED_DEV) && !ublk_unprivileged_charge())
+		return -EACCES;
+
+	dev = ublk_dev_alloc(info);
+	if (!dev) {
+		if (info->flags & UBLK_F_UNPRIVILEGED_DEV)
+			atomic_dec(&ublk_nr_unprivileged);
+		return -ENOMEM;
+	}
+	dev->flags = info->flags;
+
+	ret = ublk_dev_build(dev);
+	if (ret)
+		goto err_put_dev;
+	ublk_dev_get_info(dev, &answer);
+	if (copy_to_user(reply, &answer, sizeof(answer))) {
+		ret = -EFAULT;
+		goto err_put_dev;
+	}
+	return ublk_dev_publish(dev);
+
+err_put_dev:
+	put_device(&dev->dev);
+	return ret;
+}
+
+/**
+ * ublk_dev_find - look a device up
+ * @id:		its id
+ *
+ * Return: the device with a reference, or NULL. It may have been deleted.
+ */
+struct ublk_device *ublk_dev_find(u32 id)
+{
+	struct ublk_device *dev;
+
+	xa_lock(&ublk_ids);
+	dev = xa_load(&ublk_ids, id);
+	if (dev && !kobject_get_unless_zero(&dev->dev.kobj))
+		dev = NULL;
+	xa_unlock(&ublk_ids);
+	return dev;
+}
+
+/* The pid of the server as the current task may see it, -1 if it may not. */
+static pid_t ublk_dev_visible_pid(struct pid *pid)
+{
+	guard(rcu)();
+	if (!pid || !pid_task(pid, PIDTYPE_TGID))
+		return -1;
+	return pid_vnr(pid) ?: -1;
+}
+
+/**
+ * ublk_dev_get_info - describe a device
+ * @dev:	the device
+ * @info:	filled in, with ids in the current task's namespaces
+ */
+void ublk_dev_get_info(struct ublk_device *dev, struct ublksrv_ctrl_dev_info *info)
+{
+	*info = dev->info;
+	info->flags = dev->flags;
+	info->owner_uid = from_kuid(&init_user_ns, dev->owner_uid);
+	info->owner_gid = from_kgid(&init_user_ns, dev->owner_gid);
+
+	guard(spinlock)(&dev->lock);
+	info->state = dev->state;
+	info->ublksrv_pid = ublk_dev_visible_pid(dev->server_pid);
+}
+
+static int ublk_delete_op(struct ublk_device *dev, struct ublk_op *op)
+{
+	scoped_guard(spinlock, &dev->lock) {
+		if (dev->deleted)
+			return 0;
+		dev->deleted = true;
+	}
+	ublk_disk_stop_op(dev);
+	cdev_device_del(&dev->cdev, &dev->dev);
+	/* The table's; the caller's of this step still counts. */
+	put_device(&dev->dev);
+	return 0;
+}
+
+/**
+ * ublk_dev_delete - DEL_DEV: stop the device and take its node away
+ * @dev:	the device
+ *
+ * Context: may sleep, for as long as the server needs for what it was given.
+ * Return: 0, or -EINTR if the caller has to go; the device goes all the same.
+ */
+int ublk_dev_delete(struct ublk_device *dev)
+{
+	struct ublk_op op = { .run = ublk_delete_op, .must_run = true };
+
+	return ublk_op_call(dev, &op);
+}
+
+/**
+ * ublk_dev_delete_all - delete every device and wait until it is gone
+ *
+ * Context: module exit: no command runs, and neither ublkcN nor disk is open.
+ */
+void ublk_dev_delete_all(void)
+{
+	unsigned long id = 0;
+	void *entry;
+
+	xa_for_each(&ublk_ids, id, entry) {
+		struct ublk_device *dev = ublk_dev_find(id);
+		struct ublk_tombstone *tombstone;
+
+		if (!dev)
+			continue;
+		tombstone = ublk_tombstone_get(dev);
+		ublk_dev_delete(dev);
+		put_device(&dev->dev);
+		wait_for_completion(&tombstone->gone);
+		kref_put(&tombstone->ref, ublk_tombstone_free);
+	}
+}

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The disk: made by START_DEV, resized, and taken down by STOP_DEV or with its
+ * server. Everything that adds or removes it is an op, so none of it runs beside
+ * another, and device->disk does not change under a step.
+ */
+#include <linux/blkdev.h>
+#include <linux/cred.h>
+#include <linux/module.h>
+#include <linux/pid.h>
+#include <linux/sched/signal.h>
+
+#include "ublk.h"
+#include <trace/events/ublk.h>
+
+static void ublk_dev_set_state(struct ublk_device *dev, u8 state, struct pid *server)
+{
+	lockdep_assert_held(&dev->lock);
+	trace_ublk_state(dev->id, dev->state, state);
+	dev->state = state;
+	put_pid(dev->server_pid);
+	dev->server_pid = get_pid(server);
+}
+
+/*
+ * Opening the disk of an unprivileged device is for its owner and the
+ * administrator: everyone else would be at the mercy of its server.
+ */
+static bool ublk_bdev_may_open(const struct ublk_device *dev)
+{
+	if (!ublk_dev_has(dev, UBLK_F_UNPRIVILEGED_DEV) || capable(CAP_SYS_ADMIN))
+		return true;
+	return uid_eq(current_uid(), dev->owner_uid) &&
+		gid_eq(current_gid(), dev->owner_gid);
+}
+
+static int ublk_bdev_open(struct gendisk *disk, blk_mode_t mode)
+{
+	struct ublk_device *dev = disk->private_data;
+
+	lockdep_assert_held(&disk->open_mutex);
+	if (!ublk_bdev_may_open(dev))
+		return -EPERM;
+	return dev->no_opens ? -ENXIO : 0;
+}
+
+/* The last opener of a removed disk has gone: START_DEV may make the next. */
+static void ublk_bdev_free_disk(struct gendisk *disk)
+{
+	struct ublk_device *dev = disk->private_data;
+
+	scoped_guard(spinlock, &dev->lock)
+		dev->disk_used = false;
+	put_device(&dev->dev);
+}
+
+const struct block_device_operations ublk_bdev_fops = {
+	.owner		= THIS_MODULE,
+	.open		= ublk_bdev_open,
+	.free_disk	= ublk_bdev_free_disk,
+};
+
+/**
+ * ublk_disk_scan_work - read the partition table
+ * @work:	ublk_device::scan_work
+ *
+ * START_DEV may be sent by the very task that has to serve these reads, so they
+ * cannot be part of it.
+ */
+void ublk_disk_scan_work(struct work_struct *work)
+{
+	struct ublk_device *dev = container_of(work, struct ublk_device, scan_work);
+	struct gendisk *disk = dev->disk;
+
+	clear_bit(GD_SUPPRESS_PART_SCAN, &disk->state);
+	mutex_lock(&disk->open_mutex);
+	bdev_disk_changed(disk, false);
+	mutex_unlock(&disk->open_mutex);
+}
+
+static void ublk_disk_scan(struct ublk_device *dev, struct ublk_session *s)
+{
+	if (READ_ONCE(s->unprivileged))
+		return;
+	if (ublk_dev_has(dev, UBLK_F_NO_AUTO_PART_SCAN))
+		clear_bit(GD_SUPPRESS_PART_SCAN, &dev->disk->state);
+	else
+		queue_work(ublk_op_wq, &dev->scan_work);
+}
+
+static bool ublk_pid_is_gone(struct pid *pid)
+{
+	struct task_struct *task;
+
+	guard(rcu)();
+	task = pid_task(pid, PIDTYPE_TGID);
+	return !task || !atomic_read(&task->signal->live);
+}
+
+/* May @pid's disk come now? Takes the parameters that hold at this moment. */
+static int ublk_disk_claim(struct ublk_device *dev, struct pid *pid,
+			   struct ublk_params *params)
+{
+	struct ublk_session *s;
+
+	guard(spinlock)(&dev->lock);
+	s = ublk_dev_session(dev);
+	if (!s || s->state >= UBLK_SESSION_DEAD)
+		return !s && !ublk_pid_is_gone(pid) ? -EINVAL : -ENODEV;
+	if (s->pid != pid)
+		return -EINVAL;
+	if (dev->disk_used)
+		return -EEXIST;
+	if (s->state != UBLK_SESSION_OPEN)
+		return -EBUSY;
+	if (!(dev->params.types & UBLK_PARAM_TYPE_BASIC))
+		return -EINVAL;
+
+	*params = dev->params;
+	dev->disk_used = true;
+	ublk_dev_set_state(dev, UBLK_S_DEV_LIVE, pid);
+	return 0;
+}
+
+static void ublk_disk_unclaim(struct ublk_device *dev)
+{
+	guard(spinlock)(&dev->lock);
+	dev->disk_used = false;
+	ublk_dev_set_state(dev, UBLK_S_DEV_DEAD, NULL);
+}
+
+static struct gendisk *ublk_disk_alloc(struct ublk_device *dev,
+				       const struct ublk_params *params)
+{
+	struct queue_limits lim = { };
+	struct gendisk *disk;
+
+	ublk_params_to_limits(params, &lim);
+	if (lim.features & BLK_FEAT_ROTATIONAL)
+		dev->tag_set.flags &= ~BLK_MQ_F_NO_SCHED_BY_DEFAULT;
+	else
+		dev->tag_set.flags |= BLK_MQ_F_NO_SCHED_BY_DEFAULT;
+
+	disk = blk_mq_alloc_disk(&dev->tag_set, &lim, NULL);
+	if (IS_ERR(disk))
+		return disk;
+
+	snprintf(disk->disk_name, sizeof(disk->disk_name), "ublkb%u", dev->id);
+	disk->fops = &ublk_bdev_fops;
+	disk->private_data = dev;
+	set_bit(GD_SUPPRESS_PART_SCAN, &disk->state);
+	set_capacity(disk, params->basic.dev_sectors);
+	set_disk_ro(disk, params->basic.attrs & UBLK_ATTR_READ_ONLY);
+	return disk;
+}
+
+static int ublk_disk_start_op(struct ublk_device *dev, struct ublk_op *op)
+{
+	struct ublk_params params;
+	struct gendisk *disk;
+	int ret;
+
+	ret = ublk_disk_claim(dev, op->pid, &params);
+	if (ret)
+		return ret;
+
+	disk = ublk_disk_alloc(dev, &params);
+	if (IS_ERR(disk)) {
+		ret = PTR_ERR(disk);
+		goto err_unclaim;
+	}
+
+	dev->no_opens = false;
+	get_device(&dev->dev);
+	ret = add_disk(disk);
+	if (ret)
+		goto err_put_disk;
+
+	scoped_guard(spinlock, &dev->lock)
+		dev->disk = disk;
+	ublk_disk_scan(dev, ublk_dev_session(dev));
+	return 0;
+
+err_put_disk:
+	/* A disk that was not added is freed without a call to us. */
+	put_disk(disk);
+	put_device(&dev->dev);
+err_unclaim:
+	ublk_disk_unclaim(dev);
+	return ret;
+}
+
+/* What ends the wait of a START_DEV that came when @stops had been counted. */
+static bool ublk_start_may_go_on(struct ublk_device *dev, struct pid *pid,
+				 unsigned int stops, int *ret)
+{
+	struct ublk_session *s;
+
+	guard(spinlock)(&dev->lock);
+	s = ublk_dev_session(dev);
+	if (s && s->state < UBLK_SESSION_DEAD)
+		return s->nr_ready == dev->nr_queues ||
+			s->state == UBLK_SESSION_STOPPING;
+	if (s || (dev->stops == stops && !ublk_pid_is_gone(pid)))
+		return false;
+	*ret = -ENODEV;
+	return true;
+}
+
+/**
+ * ublk_disk_start - START_DEV: make the disk appear
+ * @dev:	the device
+ * @pid:	process that serves it; the reference is consumed
+ *
+ * Waits until that server has fetched every tag of every queue.
+ *
+ * Context: may sleep.
+ * Return: 0; -EINVAL without parameters, or if another process serves; -EEXIST
+ * if there is a disk; -EBUSY if the server was told to stop; -ENODEV if it died,
+ * or the device was stopped or deleted while none was attached; -EINTR; whatever
+ * the block layer says.
+ */
+int ublk_disk_start(struct ublk_device *dev, struct pid *pid)
+{
+	struct ublk_op op = { .run = ublk_disk_start_op, .pid = pid };
+	unsigned int stops;
+	bool has_params;
+	int ret = 0;
+
+	scoped_guard(spinlock, &dev->lock) {
+		stops = dev->stops;
+		has_params = dev->params.types & UBLK_PARAM_TYPE_BASIC;
+	}
+	if (!has_params) {
+		put_pid(pid);
+		return -EINVAL;
+	}
+
+	if (wait_event_interruptible(dev->wq, ublk_start_may_go_on(dev, pid, stops, &ret)))
+		ret = -EINTR;
+	if (ret) {
+		put_pid(pid);
+		return ret;
+	}
+	return ublk_op_call(dev, &op);
+}
+
+/**
+ * ublk_disk_remove - take the disk down
+ * @dev:	the device
+ * @served:	the server lives and can write back what is dirty
+ *
+ * Context: op; waits for the I/O that is under way.
+ */
+void ublk_disk_remove(struct ublk_device *dev, bool served)
+{
+	struct gendisk *disk = dev->disk;
+
+	ublk_check(ublk_op_current(dev));
+	if (!disk)
+		return;
+
+	cancel_work_sync(&dev->scan_work);
+	if (!served)
+		blk_mark_disk_dead(disk);
+	del_gendisk(disk);
+
+	scoped_guard(spinlock, &dev->lock) {
+		dev->disk = NULL;
+		ublk_dev_set_state(dev, UBLK_S_DEV_DEAD, NULL);
+	}
+	put_disk(disk);
+}
+
+/**
+ * ublk_disk_stop_op - the step of STOP_DEV, and the first of DEL_DEV
+ * @dev:	the device
+ *
+ * Context: op; waits for the I/O that is under way.
+ */
+void ublk_disk_stop_op(struct ublk_device *dev)
+{
+	struct ublk_session *s = ublk_dev_session(dev);
+
+	ublk_disk_remove(dev, s && READ_ONCE(s->state) < UBLK_SESSION_DEAD);
+	if (s)
+		ublk_session_stop(s);
+
+	scoped_guard(spinlock, &dev->lock)
+		dev->stops++;
+	wake_up_all(&dev->wq);
+}
+
+static int ublk_stop_op(struct ublk_device *dev, struct ublk_op *op)
+{
+	ublk_disk_stop_op(dev);
+	return 0;
+}
+
+/*
+ * Nobody may have the disk open, and from here on nobody gets it: openers hold
+ * the same mutex. A scan that is under way is ours, and no opener.
+ */
+static int ublk_disk_ban_opens(struct ublk_device *dev)
+{
+	struct gendisk *disk = dev->disk;
+	int ret = 0;
+
+	if (!disk)
+		return -ENODEV;
+	flush_work(&dev->scan_work);
+	if (!mutex_trylock(&disk->open_mutex))
+		return -EBUSY;
+	if (disk_openers(disk))
+		ret = -EBUSY;
+	else
+		dev->no_opens = true;
+	mutex_unlock(&disk->open_mutex);
+	return ret;
+}
+
+static int ublk_try_stop_op(struct ublk_device *dev, struct ublk_op *op)
+{
+	int ret = ublk_disk_ban_opens(dev);
+
+	if (!ret)
+		ublk_disk_stop_op(dev);
+	return ret;
+}
+
+/**
+ * ublk_disk_stop - STOP_DEV
+ * @dev:	the device
+ *
+ * Context: may sleep, for as long as the server needs for what it was given.
+ * Return: 0, or -EINTR if the caller has to go; the device is stopped all the
+ * same.
+ */
+int ublk_disk_stop(struct ublk_device *dev)
+{
+	struct ublk_op op = { .run = ublk_stop_op, .must_run = true };
+
+	return ublk_op_call(dev, &op);
+}
+
+/**
+ * ublk_disk_try_stop - TRY_STOP_DEV: stop unless the disk is in use
+ * @dev:	the device
+ *
+ * Context: may sleep.
+ * Return: 0, -ENODEV without a disk, -EBUSY if it or a partition is open,
+ * -EINTR.
+ */
+int ublk_disk_try_stop(struct ublk_device *dev)
+{
+	struct ublk_op op = { .run = ublk_try_stop_op, .must_run = true };
+
+	return ublk_op_call(dev, &op);
+}
+
+static int ublk_resize_op(struct ublk_device *dev, struct ublk_op *op)
+{
+	struct ublk_params params;
+
+	if (!dev->disk)
+		return -ENODEV;
+
+	scoped_guard(spinlock, &dev->lock)
+		params = dev->params;
+	params.types &= ~UBLK_PARAM_TYPE_DEVT;
+	params.basic.dev_sectors = op->sectors;
+	if (!op->sectors || ublk_params_validate(dev, &params))
+		return -EINVAL;
+
+	scoped_guard(spinlock, &dev->lock)
+		dev->params.basic.dev_sectors = op->sectors;
+	set_capacity_and_notify(dev->disk, op->sectors);
+	return 0;
+}
+
+/**
+ * ublk_disk_resize - UPDATE_SIZE
+ * @dev:	the device
+ * @sectors:	new capacity, in units of 512 bytes
+ *
+ * Context: may sleep.
+ * Return: 0, -ENODEV without a disk, -EINVAL for a capacity that the parameters
+ * would not allow or that is 0, -EINTR.
+ */
+int ublk_disk_resize(struct ublk_device *dev, u64 sectors)
+{
+	struct ublk_op op = { .run = ublk_resize_op, .must_run = true, .sectors = sectors };
+
+	return ublk_op_call(dev, &op);
+}

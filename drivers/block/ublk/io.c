@@ -1,0 +1,888 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The way of an I/O: a request comes in by ->queue_rq, is described to the
+ * server, delivered by task work, and ended by the server's commit.
+ *
+ *   submitter            server's task work           server's command
+ *   ARMED -> BUSY
+ *   descriptor written
+ *   BUSY -> QUEUED  ---> QUEUED -> BUSY
+ *                        WRITE data copied
+ *                        BUSY -> SERVER, CQE  ------> SERVER -> BUSY
+ *                                                     READ data copied
+ *                                                     BUSY -> ARMED
+ *                                                     request ended
+ *
+ * This file is also the only one that takes a request away from a server that
+ * cannot answer it: io_uring cancels a command, the session is swept, or the
+ * timer finds a dying task.
+ */
+#include <linux/blk-mq.h>
+#include <linux/capability.h>
+#include <linux/nospec.h>
+#include <linux/pid.h>
+#include <linux/sched/signal.h>
+
+#include "slot.h"
+
+/* A WRITE of which no byte can be copied is tried again, for about a second. */
+#define UBLK_COPY_RETRY_MS	3
+#define UBLK_COPY_RETRIES	255
+
+/* Tasks to wake by one list of requests before the first has to be. */
+#define UBLK_MAX_CHAINS		8
+
+/* What a command on ublkcN remembers about itself while the driver holds it. */
+struct ublk_io_pdu {
+	struct ublk_queue	*q;
+	struct ublk_slot	*slot;
+};
+
+/* The fields of a command, read once: the ring is shared with userspace. */
+struct ublk_io_args {
+	u16	q_id;
+	u16	tag;
+	s32	result;
+	u64	addr;
+};
+
+static struct ublk_io_pdu *ublk_io_pdu(struct io_uring_cmd *cmd)
+{
+	return io_uring_cmd_to_pdu(cmd, struct ublk_io_pdu);
+}
+
+/*
+ * Ending requests. All of it runs with bottom halves off: the last reference to
+ * a file may go with a bio, and must not be dropped in the server's own context,
+ * which could be what the release of that file waits for.
+ */
+
+static void ublk_rq_finish(struct request *rq, blk_status_t status,
+			   unsigned int bytes)
+{
+	local_bh_disable();
+	if (blk_update_request(rq, status, bytes))
+		blk_mq_requeue_request(rq, true);
+	else
+		__blk_mq_end_request(rq, status);
+	local_bh_enable();
+}
+
+/* No server will answer this request. */
+static void ublk_rq_abort(struct ublk_queue *q, struct ublk_slot *slot,
+			  struct request *rq)
+{
+	trace_ublk_abort(q->dev->id, q->q_id, slot->tag, slot->op,
+			 blk_rq_pos(rq), blk_rq_bytes(rq));
+	ublk_rq_finish(rq, BLK_STS_IOERR, blk_rq_bytes(rq));
+}
+
+/*
+ * How a request ends: @bytes of it are done with @status, and what is left goes
+ * through the queue again.
+ */
+struct ublk_outcome {
+	blk_status_t	status;
+	unsigned int	bytes;
+};
+
+static struct ublk_outcome ublk_outcome_error(struct request *rq, blk_status_t status)
+{
+	return (struct ublk_outcome) { status, blk_rq_bytes(rq) };
+}
+
+/* A part counts in whole logical blocks; nobody can ask for the rest of one. */
+static struct ublk_outcome ublk_outcome_done(struct request *rq, unsigned int bytes)
+{
+	if (!bytes || !IS_ALIGNED(bytes, queue_logical_block_size(rq->q)))
+		return ublk_outcome_error(rq, BLK_STS_IOERR);
+	return (struct ublk_outcome) { BLK_STS_OK, bytes };
+}
+
+static struct ublk_outcome ublk_commit_read(struct request *rq, u32 given,
+					    s32 result, u64 addr)
+{
+	unsigned int copied;
+
+	if (result > given)
+		return ublk_outcome_error(rq, BLK_STS_IOERR);
+
+	copied = ublk_copy_from_server(rq, addr, result);
+	if (copied < result)
+		copied = round_down(copied, queue_logical_block_size(rq->q));
+	return ublk_outcome_done(rq, copied);
+}
+
+static struct ublk_outcome ublk_commit_outcome(struct ublk_slot *slot,
+					       struct request *rq, s32 result,
+					       u64 addr)
+{
+	if (result < 0)
+		return ublk_outcome_error(rq, errno_to_blk_status(result));
+
+	switch (slot->op) {
+	case UBLK_IO_OP_READ:
+		return ublk_commit_read(rq, slot->len, result, addr);
+	case UBLK_IO_OP_WRITE:
+		if (!result)
+			return ublk_outcome_done(rq, slot->len);
+		if (result > slot->len)
+			return ublk_outcome_error(rq, BLK_STS_IOERR);
+		return ublk_outcome_done(rq, result);
+	default:
+		return (struct ublk_outcome) { BLK_STS_OK, blk_rq_bytes(rq) };
+	}
+}
+
+/*
+ * Holding commands.
+ */
+
+static void ublk_cmd_complete(struct io_uring_cmd *cmd, int result)
+{
+	io_uring_cmd_done(cmd, result, IO_URING_CMD_TASK_WORK_ISSUE_FLAGS);
+}
+
+static void ublk_cmd_abort_tw(struct io_tw_req tw_req, io_tw_token_t tw)
+{
+	ublk_cmd_complete(io_uring_cmd_from_tw(tw_req), UBLK_IO_RES_ABORT);
+}
+
+/*
+ * The caller has cancelled an armed slot and has no business under the lock of
+ * the ring that its command belongs to.
+ */
+static void ublk_slot_abort_cmd(struct ublk_slot *slot)
+{
+	struct io_uring_cmd *cmd = slot->cmd;
+
+	slot->cmd = NULL;
+	io_uring_cmd_complete_in_task(cmd, ublk_cmd_abort_tw);
+}
+
+static void ublk_slot_hold(struct ublk_queue *q, struct ublk_slot *slot,
+			   struct io_uring_cmd *cmd, u64 addr)
+{
+	*ublk_io_pdu(cmd) = (struct ublk_io_pdu) { q, slot };
+	slot->cmd = cmd;
+	slot->ring = io_uring_cmd_ctx_handle(cmd);
+	slot->buf = addr;
+}
+
+/*
+ * Offer a BUSY slot that holds a command to submitters. Returns false if the
+ * session takes no more requests; the slot is then the caller's as before.
+ */
+static bool ublk_slot_arm(struct ublk_session *s, struct ublk_queue *q,
+			  struct ublk_slot *slot)
+{
+	guard(rcu)();
+	if (!ublk_session_may_arm(s))
+		return false;
+	ublk_slot_leave(q, slot, UBLK_SLOT_ARMED);
+	return true;
+}
+
+/* Arm the slot, or else hand its command, which is cancelable, back. */
+static void ublk_slot_rearm(struct ublk_session *s, struct ublk_queue *q,
+			    struct ublk_slot *slot, unsigned int issue_flags)
+{
+	struct io_uring_cmd *cmd = slot->cmd;
+
+	if (ublk_slot_arm(s, q, slot))
+		return;
+	slot->cmd = NULL;
+	ublk_slot_leave(q, slot, UBLK_SLOT_CANCELED);
+	io_uring_cmd_done(cmd, UBLK_IO_RES_ABORT, issue_flags);
+}
+
+/*
+ * Delivery: in the server's task, under its ring's lock.
+ */
+
+/*
+ * Is the task that runs this on its way out? Then its memory may be gone, and
+ * what it is given will never be answered.
+ */
+static bool ublk_tw_is_late(io_tw_token_t tw)
+{
+	return tw.cancel || fatal_signal_pending(current) ||
+		(READ_ONCE(current->signal->flags) & SIGNAL_GROUP_EXIT) ||
+		(current->flags & PF_POSTCOREDUMP);
+}
+
+static void ublk_deliver_cancel(struct ublk_queue *q, struct ublk_slot *slot,
+				struct io_uring_cmd *cmd)
+{
+	struct request *rq = slot->rq;
+
+	slot->cmd = NULL;
+	ublk_slot_leave(q, slot, UBLK_SLOT_CANCELED);
+	ublk_cmd_complete(cmd, UBLK_IO_RES_ABORT);
+	ublk_rq_abort(q, slot, rq);
+}
+
+/* No byte of a WRITE could be copied: keep the command, try again later. */
+static void ublk_deliver_retry(struct ublk_session *s, struct ublk_queue *q,
+			       struct ublk_slot *slot, unsigned int issue_flags)
+{
+	struct request *rq = slot->rq;
+	bool again = slot->retries++ < UBLK_COPY_RETRIES;
+
+	if (!again)
+		slot->retries = 0;
+	ublk_slot_rearm(s, q, slot, issue_flags);
+	if (!again) {
+		ublk_rq_finish(rq, BLK_STS_IOERR, blk_rq_bytes(rq));
+		return;
+	}
+	blk_mq_requeue_request(rq, false);
+	blk_mq_delay_kick_requeue_list(rq->q, UBLK_COPY_RETRY_MS);
+}
+
+/*
+ * Copy the data of a WRITE, or as many whole blocks of it as can be, and tell
+ * the server how much that is. Returns false if it is nothing.
+ */
+static bool ublk_deliver_data(struct ublk_queue *q, struct ublk_slot *slot, u64 addr)
+{
+	struct request *rq = slot->rq;
+	struct ublksrv_io_desc *desc;
+	unsigned int copied;
+
+	copied = ublk_copy_to_server(rq, addr, slot->len);
+	if (likely(copied == slot->len)) {
+		slot->retries = 0;
+		return true;
+	}
+
+	copied = round_down(copied, queue_logical_block_size(rq->q));
+	if (!copied)
+		return false;
+
+	slot->retries = 0;
+	slot->len = copied;
+	desc = q->descs + (size_t)slot->tag * q->stride;
+	desc->nr_sectors = copied >> SECTOR_SHIFT;
+	return true;
+}
+
+static bool ublk_slot_wants_get_data(const struct ublk_queue *q,
+				     const struct ublk_slot *slot)
+{
+	return q->get_data && slot->op == UBLK_IO_OP_WRITE;
+}
+
+static void ublk_deliver(struct ublk_session *s, struct ublk_queue *q,
+			 struct ublk_slot *slot, bool late)
+{
+	struct io_uring_cmd *cmd = slot->cmd;
+	bool get_data;
+
+	/* Taken by a sweep since: only the command is left to hand back. */
+	if (!ublk_slot_take(q, slot, UBLK_SLOT_QUEUED)) {
+		slot->cmd = NULL;
+		ublk_cmd_complete(cmd, UBLK_IO_RES_ABORT);
+		return;
+	}
+
+	if (unlikely(late)) {
+		ublk_deliver_cancel(q, slot, cmd);
+		return;
+	}
+
+	get_data = ublk_slot_wants_get_data(q, slot);
+	if (slot->op == UBLK_IO_OP_WRITE && !get_data &&
+	    !ublk_deliver_data(q, slot, slot->buf)) {
+		ublk_deliver_retry(s, q, slot, IO_URING_CMD_TASK_WORK_ISSUE_FLAGS);
+		return;
+	}
+
+	slot->cmd = NULL;
+	if (get_data) {
+		ublk_slot_leave(q, slot, UBLK_SLOT_NEED_DATA);
+		ublk_cmd_complete(cmd, UBLK_IO_RES_NEED_GET_DATA);
+	} else {
+		ublk_slot_leave(q, slot, UBLK_SLOT_SERVER);
+		ublk_cmd_complete(cmd, UBLK_IO_RES_OK);
+	}
+}
+
+/*
+ * One task work carries a chain of slots, of any queues, whose commands belong
+ * to the same task and ring. The next slot is read first: a delivered one is
+ * the server's, and may be in another chain at once.
+ */
+static void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw)
+{
+	struct io_uring_cmd *cmd = io_uring_cmd_from_tw(tw_req);
+	struct ublk_session *s = cmd->file->private_data;
+	struct ublk_slot *slot = ublk_io_pdu(cmd)->slot;
+	bool late = ublk_tw_is_late(tw);
+
+	while (slot) {
+		struct ublk_slot *next = slot->next;
+		struct ublk_queue *q = ublk_io_pdu(slot->cmd)->q;
+
+		ublk_deliver(s, q, slot, late);
+		slot = next;
+	}
+}
+
+/*
+ * Submission: in any context that may not sleep, in an RCU read-side section.
+ */
+
+struct ublk_chain {
+	struct task_struct	*task;
+	void			*ring;
+	struct ublk_slot	*head;
+	struct ublk_slot	*tail;
+};
+
+struct ublk_chains {
+	unsigned int		nr;
+	struct ublk_chain	chain[UBLK_MAX_CHAINS];
+};
+
+/*
+ * The slots are QUEUED, but their commands are pinned: whoever takes one of the
+ * slots away leaves its command to the task work pushed here.
+ */
+static void ublk_chain_push(struct ublk_chain *c)
+{
+	io_uring_cmd_complete_in_task(c->head->cmd, ublk_deliver_tw);
+}
+
+static void ublk_chains_push(struct ublk_chains *cs)
+{
+	for (unsigned int i = 0; i < cs->nr; i++)
+		ublk_chain_push(&cs->chain[i]);
+}
+
+static void ublk_chains_add(struct ublk_chains *cs, struct ublk_slot *slot)
+{
+	struct ublk_chain *c;
+
+	slot->next = NULL;
+	for (c = cs->chain; c < cs->chain + cs->nr; c++) {
+		if (c->ring == slot->ring && c->task == slot->task) {
+			c->tail->next = slot;
+			c->tail = slot;
+			return;
+		}
+	}
+
+	if (cs->nr == UBLK_MAX_CHAINS) {
+		ublk_chain_push(cs->chain);
+		c = cs->chain;
+	} else {
+		cs->nr++;
+	}
+	*c = (struct ublk_chain) { slot->task, slot->ring, slot, slot };
+}
+
+static u32 ublk_desc_flags(blk_opf_t opf)
+{
+	u32 flags = 0;
+
+	if (opf & REQ_FAILFAST_DEV)
+		flags |= UBLK_IO_F_FAILFAST_DEV;
+	if (opf & REQ_FAILFAST_TRANSPORT)
+		flags |= UBLK_IO_F_FAILFAST_TRANSPORT;
+	if (opf & REQ_FAILFAST_DRIVER)
+		flags |= UBLK_IO_F_FAILFAST_DRIVER;
+	if (opf & REQ_META)
+		flags |= UBLK_IO_F_META;
+	if (opf & REQ_FUA)
+		flags |= UBLK_IO_F_FUA;
+	if (opf & REQ_NOUNMAP)
+		flags |= UBLK_IO_F_NOUNMAP;
+	if (opf & REQ_SWAP)
+		flags |= UBLK_IO_F_SWAP;
+	return flags;
+}
+
+/* The UBLK_IO_OP_* of a request, or -1 if ublk knows no such operation. */
+static int ublk_desc_op(const struct request *rq)
+{
+	switch (req_op(rq)) {
+	case REQ_OP_READ:
+		return UBLK_IO_OP_READ;
+	case REQ_OP_WRITE:
+		return UBLK_IO_OP_WRITE;
+	case REQ_OP_FLUSH:
+		return UBLK_IO_OP_FLUSH;
+	case REQ_OP_DISCARD:
+		return UBLK_IO_OP_DISCARD;
+	case REQ_OP_WRITE_ZEROES:
+		return UBLK_IO_OP_WRITE_ZEROES;
+	default:
+		return -1;
+	}
+}
+
+/*
+ * Claim the slot of @rq and describe the request to the server. On return the
+ * slot is QUEUED, and the caller has to push it; false if nobody serves the tag.
+ */
+static bool ublk_rq_dispatch(struct ublk_queue *q, struct request *rq, int op)
+{
+	struct ublk_slot *slot = &q->slots[rq->tag];
+	struct ublksrv_io_desc *desc = q->descs + (size_t)rq->tag * q->stride;
+
+	if (!ublk_slot_dispatch(q, slot))
+		return false;
+
+	blk_mq_start_request(rq);
+	slot->rq = rq;
+	slot->op = op;
+	slot->len = blk_rq_bytes(rq);
+
+	desc->op_flags = op | ublk_desc_flags(rq->cmd_flags);
+	desc->nr_sectors = blk_rq_sectors(rq);
+	desc->start_sector = blk_rq_pos(rq);
+	desc->addr = slot->buf;
+
+	ublk_slot_leave(q, slot, UBLK_SLOT_QUEUED);
+	return true;
+}
+
+/* Push what waits on the queue, in the order in which it came. */
+static void ublk_queue_push_pending(struct ublk_queue *q)
+{
+	struct ublk_slot *slot, *next;
+	struct ublk_chains cs;
+
+	cs.nr = 0;
+	llist_for_each_entry_safe(slot, next,
+				  llist_reverse_order(llist_del_all(&q->pending)),
+				  pending)
+		ublk_chains_add(&cs, slot);
+	ublk_chains_push(&cs);
+}
+
+static blk_status_t ublk_mq_queue_rq(struct blk_mq_hw_ctx *hctx,
+				     const struct blk_mq_queue_data *bd)
+{
+	struct ublk_queue *q = hctx->driver_data;
+	struct ublk_slot *slot = &q->slots[bd->rq->tag];
+	int op = ublk_desc_op(bd->rq);
+	blk_status_t status = BLK_STS_OK;
+
+	if (op >= 0 && ublk_rq_dispatch(q, bd->rq, op))
+		llist_add(&slot->pending, &q->pending);
+	else
+		status = BLK_STS_IOERR;
+
+	if (bd->last && !llist_empty(&q->pending))
+		ublk_queue_push_pending(q);
+	return status;
+}
+
+static void ublk_mq_commit_rqs(struct blk_mq_hw_ctx *hctx)
+{
+	ublk_queue_push_pending(hctx->driver_data);
+}
+
+/* What cannot be dispatched stays on the list and comes back by ->queue_rq. */
+static void ublk_mq_queue_rqs(struct rq_list *list)
+{
+	struct rq_list left = { };
+	struct ublk_chains cs;
+	struct request *rq;
+
+	cs.nr = 0;
+	while ((rq = rq_list_pop(list))) {
+		struct ublk_queue *q = rq->mq_hctx->driver_data;
+		struct ublk_slot *slot = &q->slots[rq->tag];
+		int op = ublk_desc_op(rq);
+
+		if (op >= 0 && ublk_rq_dispatch(q, rq, op))
+			ublk_chains_add(&cs, slot);
+		else
+			rq_list_add_tail(&left, rq);
+	}
+	ublk_chains_push(&cs);
+	*list = left;
+}
+
+static int ublk_mq_init_hctx(struct blk_mq_hw_ctx *hctx, void *driver_data,
+			     unsigned int index)
+{
+	struct ublk_device *dev = driver_data;
+
+	hctx->driver_data = dev->queues[index];
+	return 0;
+}
+
+/*
+ * Commands of the server. Every check comes before the first change, so a
+ * command that fails has changed nothing and its tag is what it was.
+ */
+
+/* Remember whose death is the server's, and with what right it serves. */
+static void ublk_io_note_server(struct ublk_session *s)
+{
+	struct pid *tgid = task_tgid(current);
+	struct pid *first = cmpxchg(&s->io_tgid, NULL, tgid);
+
+	if (!first)
+		get_pid(tgid);
+	else if (first != tgid)
+		WRITE_ONCE(s->shared, true);
+
+	if (!READ_ONCE(s->unprivileged) && !capable(CAP_SYS_ADMIN))
+		WRITE_ONCE(s->unprivileged, true);
+}
+
+static int ublk_io_fetch(struct ublk_session *s, struct ublk_queue *q,
+			 struct ublk_slot *slot, struct io_uring_cmd *cmd,
+			 const struct ublk_io_args *args, unsigned int issue_flags)
+{
+	struct ublk_device *dev = s->dev;
+
+	if (!args->addr && !q->get_data)
+		return -EINVAL;
+	if (!ublk_session_may_arm(s))
+		return -ENODEV;
+	if (atomic_read(&s->nr_fetched) == dev->nr_queues * q->depth)
+		return -EBUSY;
+	if (!ublk_slot_fetch(q, slot, s->gen))
+		return -EINVAL;
+
+	ublk_slot_hold(q, slot, cmd, args->addr);
+	slot->task = get_task_struct(current);
+	slot->retries = 0;
+	ublk_io_note_server(s);
+	io_uring_cmd_mark_cancelable(cmd, issue_flags);
+	ublk_slot_rearm(s, q, slot, issue_flags);
+	ublk_session_count_fetch(s, q);
+	return -EIOCBQUEUED;
+}
+
+/* May the current task commit the tag? */
+static int ublk_io_check_owner(const struct ublk_slot *slot)
+{
+	if (READ_ONCE(slot->task) != current)
+		return -EINVAL;
+
+	switch (ublk_slot_state(slot)) {
+	case UBLK_SLOT_SERVER:
+	case UBLK_SLOT_NEED_DATA:
+		return 0;
+	default:
+		return -EBUSY;
+	}
+}
+
+static int ublk_io_commit(struct ublk_session *s, struct ublk_queue *q,
+			  struct ublk_slot *slot, struct io_uring_cmd *cmd,
+			  const struct ublk_io_args *args, unsigned int issue_flags)
+{
+	struct ublk_outcome out;
+	struct request *rq;
+	int ret;
+
+	ret = ublk_io_check_owner(slot);
+	if (ret)
+		return ret;
+	if (ublk_slot_state(slot) == UBLK_SLOT_NEED_DATA)
+		return -EINVAL;
+	if (!args->addr && (!q->get_data || slot->op == UBLK_IO_OP_READ))
+		return -EINVAL;
+	if (!ublk_slot_take(q, slot, UBLK_SLOT_SERVER))
+		return -EBUSY;
+
+	rq = slot->rq;
+	out = ublk_commit_outcome(slot, rq, args->result, args->addr);
+
+	ublk_slot_hold(q, slot, cmd, args->addr);
+	io_uring_cmd_mark_cancelable(cmd, issue_flags);
+	ublk_slot_rearm(s, q, slot, issue_flags);
+	ublk_rq_finish(rq, out.status, out.bytes);
+	return -EIOCBQUEUED;
+}
+
+static int ublk_io_get_data(struct ublk_session *s, struct ublk_queue *q,
+			    struct ublk_slot *slot, struct io_uring_cmd *cmd,
+			    const struct ublk_io_args *args, unsigned int issue_flags)
+{
+	struct ublksrv_io_desc *desc = q->descs + (size_t)slot->tag * q->stride;
+	int ret;
+
+	ret = ublk_io_check_owner(slot);
+	if (ret)
+		return ret;
+	if (ublk_slot_state(slot) == UBLK_SLOT_SERVER)
+		return -EINVAL;
+	if (!ublk_slot_take(q, slot, UBLK_SLOT_NEED_DATA))
+		return -EBUSY;
+
+	desc->addr = args->addr;
+	if (ublk_deliver_data(q, slot, args->addr)) {
+		slot->buf = args->addr;
+		ublk_slot_leave(q, slot, UBLK_SLOT_SERVER);
+		return UBLK_IO_RES_OK;
+	}
+
+	ublk_slot_hold(q, slot, cmd, args->addr);
+	io_uring_cmd_mark_cancelable(cmd, issue_flags);
+	ublk_deliver_retry(s, q, slot, issue_flags);
+	return -EIOCBQUEUED;
+}
+
+static bool ublk_io_op_is_valid(u32 cmd_op)
+{
+	if (_IOC_TYPE(cmd_op) == 'u')
+		return true;
+	return IS_ENABLED(CONFIG_BLKDEV_UBLK_LEGACY_OPCODES) && !_IOC_TYPE(cmd_op);
+}
+
+/* A number that names no command: an owner is told first that it owns nothing. */
+static int ublk_io_unknown(const struct ublk_slot *slot)
+{
+	return ublk_io_check_owner(slot) == -EBUSY ? -EBUSY : -EINVAL;
+}
+
+static int ublk_io_run(struct ublk_session *s, struct io_uring_cmd *cmd,
+		       const struct ublk_io_args *args, unsigned int issue_flags)
+{
+	struct ublk_device *dev = s->dev;
+	struct ublk_slot *slot;
+	struct ublk_queue *q;
+
+	if (args->q_id >= dev->nr_queues)
+		return -EINVAL;
+	q = dev->queues[array_index_nospec(args->q_id, dev->nr_queues)];
+	if (args->tag >= q->depth)
+		return -EINVAL;
+	slot = &q->slots[array_index_nospec(args->tag, q->depth)];
+
+	switch (_IOC_NR(cmd->cmd_op)) {
+	case UBLK_IO_FETCH_REQ:
+		return ublk_io_fetch(s, q, slot, cmd, args, issue_flags);
+	case UBLK_IO_COMMIT_AND_FETCH_REQ:
+		return ublk_io_commit(s, q, slot, cmd, args, issue_flags);
+	case UBLK_IO_NEED_GET_DATA:
+		return ublk_io_get_data(s, q, slot, cmd, args, issue_flags);
+	case _IOC_NR(UBLK_U_IO_UNREGISTER_IO_BUF):
+		return -EINVAL;
+	default:
+		return ublk_io_unknown(slot);
+	}
+}
+
+static int ublk_io_issue(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	const struct ublksrv_io_cmd *sqe = io_uring_sqe_cmd(cmd->sqe, struct ublksrv_io_cmd);
+	struct ublk_session *s = cmd->file->private_data;
+	struct ublk_io_args args = {
+		.q_id	= READ_ONCE(sqe->q_id),
+		.tag	= READ_ONCE(sqe->tag),
+		.result	= READ_ONCE(sqe->result),
+		.addr	= READ_ONCE(sqe->addr),
+	};
+	int ret;
+
+	ret = ublk_io_run(s, cmd, &args, issue_flags);
+	if (ret < 0 && ret != -EIOCBQUEUED)
+		trace_ublk_io_refused(s->dev->id, args.q_id, args.tag, cmd->cmd_op, ret);
+	return ret;
+}
+
+static void ublk_io_issue_tw(struct io_tw_req tw_req, io_tw_token_t tw)
+{
+	struct io_uring_cmd *cmd = io_uring_cmd_from_tw(tw_req);
+	int ret = -ECANCELED;
+
+	if (!tw.cancel)
+		ret = ublk_io_issue(cmd, IO_URING_CMD_TASK_WORK_ISSUE_FLAGS);
+	if (ret != -EIOCBQUEUED)
+		ublk_cmd_complete(cmd, ret);
+}
+
+/*
+ * io_uring wants @cmd back: its ring goes away, or its task has called exec.
+ * A command that is not idle is on its way through task work; io_uring asks
+ * again until it has come out.
+ */
+static void ublk_io_cancel(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct ublk_io_pdu *pdu = ublk_io_pdu(cmd);
+
+	if (!ublk_slot_cancel(pdu->q, pdu->slot))
+		return;
+	ublk_check(pdu->slot->cmd == cmd);
+	pdu->slot->cmd = NULL;
+	io_uring_cmd_done(cmd, UBLK_IO_RES_ABORT, issue_flags);
+}
+
+/**
+ * ublk_ch_uring_cmd - a command of the server, or its cancellation
+ * @cmd:	command on ublkcN
+ * @issue_flags: io_uring's
+ *
+ * Commands belong to the task that submits them, so those that a worker thread
+ * was given are sent back to it.
+ *
+ * Context: may fault on the server's buffer, so sleep, under uring_lock.
+ * Return: -EIOCBQUEUED while the driver holds @cmd, else its result.
+ */
+int ublk_ch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	if (unlikely(issue_flags & IO_URING_F_CANCEL)) {
+		ublk_io_cancel(cmd, issue_flags);
+		return 0;
+	}
+	if (!ublk_io_op_is_valid(cmd->cmd_op))
+		return -EOPNOTSUPP;
+	if (unlikely(issue_flags & IO_URING_F_UNLOCKED)) {
+		io_uring_cmd_complete_in_task(cmd, ublk_io_issue_tw);
+		return -EIOCBQUEUED;
+	}
+	return ublk_io_issue(cmd, issue_flags);
+}
+
+/*
+ * Taking requests away from a server.
+ */
+
+/**
+ * ublk_queue_cancel_idle - hand back every command that waits for a request
+ * @q:	queue of a session that arms nothing any more
+ *
+ * Context: process, a grace period after ublk_session_may_arm() became false.
+ */
+void ublk_queue_cancel_idle(struct ublk_queue *q)
+{
+	for (unsigned int tag = 0; tag < q->depth; tag++) {
+		struct ublk_slot *slot = &q->slots[tag];
+
+		if (ublk_slot_cancel(q, slot))
+			ublk_slot_abort_cmd(slot);
+	}
+}
+
+/*
+ * Take the slot out of its server's hands. Returns its request, which the
+ * caller has to end, or NULL if there is none or it is in somebody's hands.
+ */
+static struct request *ublk_slot_steal(struct ublk_queue *q, struct ublk_slot *slot)
+{
+	struct request *rq;
+
+	if (ublk_slot_cancel(q, slot)) {
+		ublk_slot_abort_cmd(slot);
+		return NULL;
+	}
+	if (!ublk_slot_take(q, slot, UBLK_SLOT_QUEUED) &&
+	    !ublk_slot_take(q, slot, UBLK_SLOT_SERVER) &&
+	    !ublk_slot_take(q, slot, UBLK_SLOT_NEED_DATA))
+		return NULL;
+
+	rq = slot->rq;
+	ublk_slot_leave(q, slot, UBLK_SLOT_CANCELED);
+	return rq;
+}
+
+/**
+ * ublk_queue_sweep - end what a dead server leaves behind
+ * @q:	queue of a session whose server is gone
+ *
+ * Nobody arms or claims a slot any more; one that is BUSY belongs to task work
+ * that will see the death by itself.
+ *
+ * Context: process, a grace period after the gates were closed. Does not wait.
+ */
+void ublk_queue_sweep(struct ublk_queue *q)
+{
+	for (unsigned int tag = 0; tag < q->depth; tag++) {
+		struct ublk_slot *slot = &q->slots[tag];
+		struct request *rq = ublk_slot_steal(q, slot);
+
+		if (rq)
+			ublk_rq_abort(q, slot, rq);
+	}
+}
+
+/**
+ * ublk_queue_reset - empty the slots for the next server
+ * @q:	queue of a session that is over: released, swept, and a grace period ago
+ */
+void ublk_queue_reset(struct ublk_queue *q)
+{
+	for (unsigned int tag = 0; tag < q->depth; tag++) {
+		struct ublk_slot *slot = &q->slots[tag];
+
+		if (slot->task)
+			put_task_struct(slot->task);
+		slot->task = NULL;
+		slot->cmd = NULL;
+		slot->rq = NULL;
+		ublk_slot_reset(q, slot);
+	}
+}
+
+static bool ublk_task_is_dying(struct task_struct *task)
+{
+	return (READ_ONCE(task->flags) & (PF_EXITING | PF_POSTCOREDUMP)) ||
+		(READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT);
+}
+
+/* End all that @task holds on the queue. Returns whether @rq was part of it. */
+static bool ublk_queue_sweep_task(struct ublk_queue *q, struct task_struct *task,
+				  const struct request *rq)
+{
+	bool found = false;
+
+	for (unsigned int tag = 0; tag < q->depth; tag++) {
+		struct ublk_slot *slot = &q->slots[tag];
+		struct request *stolen;
+
+		if (READ_ONCE(slot->task) != task)
+			continue;
+		stolen = ublk_slot_steal(q, slot);
+		if (!stolen)
+			continue;
+		found |= stolen == rq;
+		ublk_rq_abort(q, slot, stolen);
+	}
+	return found;
+}
+
+/*
+ * A server may take as long as it likes, but it may also be unable to die: one
+ * of its threads sleeps on this very device, or dumps core to it. Its files are
+ * then never released, and this tick is what ends its requests. An unprivileged
+ * server has no right to sit on a request for longer.
+ */
+static enum blk_eh_timer_return ublk_mq_timeout(struct request *rq)
+{
+	struct ublk_queue *q = rq->mq_hctx->driver_data;
+	int tag = READ_ONCE(rq->tag);
+	struct ublk_session *s;
+	struct task_struct *task;
+
+	guard(rcu)();
+	s = rcu_dereference(q->dev->session);
+	if (!s || READ_ONCE(s->state) >= UBLK_SESSION_RELEASED ||
+	    tag < 0 || tag >= q->depth)
+		return BLK_EH_RESET_TIMER;
+
+	if (ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV))
+		kill_pid(s->pid, SIGKILL, 1);
+
+	task = READ_ONCE(q->slots[tag].task);
+	if (task && ublk_task_is_dying(task) && ublk_queue_sweep_task(q, task, rq))
+		return BLK_EH_DONE;
+	return BLK_EH_RESET_TIMER;
+}
+
+const struct blk_mq_ops ublk_mq_ops = {
+	.queue_rq	= ublk_mq_queue_rq,
+	.queue_rqs	= ublk_mq_queue_rqs,
+	.commit_rqs	= ublk_mq_commit_rqs,
+	.init_hctx	= ublk_mq_init_hctx,
+	.timeout	= ublk_mq_timeout,
+};

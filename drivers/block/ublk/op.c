@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The op queue of a device: everything that may have to wait for I/O of its disk
+ * runs here, one step after the other, in a worker of the kernel's own.
+ *
+ * So a step needs no lock against another, no command holds a lock while it
+ * waits, and the task that waits for a step can be killed: a server that stops
+ * its own device does not keep itself alive, and its death ends the I/O that the
+ * step waits for.
+ */
+#include <linux/completion.h>
+#include <linux/freezer.h>
+#include <linux/jiffies.h>
+#include <linux/pid.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "ublk.h"
+
+static void ublk_op_free(struct kref *ref)
+{
+	struct ublk_op *op = container_of(ref, struct ublk_op, ref);
+
+	put_pid(op->pid);
+	kfree(op);
+}
+
+/**
+ * ublk_op_init - prepare a step that is part of another object
+ * @op:	the step; its owner sets @run, @free and @must_run next
+ */
+void ublk_op_init(struct ublk_op *op)
+{
+	INIT_LIST_HEAD(&op->node);
+	kref_init(&op->ref);
+	init_completion(&op->done);
+}
+
+static void ublk_ops_kick(struct ublk_device *dev)
+{
+	get_device(&dev->dev);
+	if (!queue_work(ublk_op_wq, &dev->ops_work))
+		put_device(&dev->dev);
+}
+
+/**
+ * ublk_op_post - queue a step behind the others of its device
+ * @dev:	the device
+ * @op:		the step; one reference goes to the queue
+ *
+ * Context: process; does not sleep.
+ */
+void ublk_op_post(struct ublk_device *dev, struct ublk_op *op)
+{
+	scoped_guard(spinlock, &dev->lock)
+		list_add_tail(&op->node, &dev->ops);
+	ublk_ops_kick(dev);
+}
+
+/**
+ * ublk_ops_release - let the steps of a new device begin
+ * @dev:	device that ADD_DEV has finished
+ */
+void ublk_ops_release(struct ublk_device *dev)
+{
+	scoped_guard(spinlock, &dev->lock)
+		dev->ops_held = false;
+	ublk_ops_kick(dev);
+}
+
+static struct ublk_op *ublk_op_next(struct ublk_device *dev)
+{
+	struct ublk_op *op;
+
+	guard(spinlock)(&dev->lock);
+	if (dev->ops_held)
+		return NULL;
+	op = list_first_entry_or_null(&dev->ops, struct ublk_op, node);
+	if (op)
+		list_del_init(&op->node);
+	return op;
+}
+
+/**
+ * ublk_ops_work - run the steps of a device
+ * @work:	ublk_device::ops_work; a reference to the device goes with it
+ */
+void ublk_ops_work(struct work_struct *work)
+{
+	struct ublk_device *dev = container_of(work, struct ublk_device, ops_work);
+	struct ublk_op *op;
+
+	while ((op = ublk_op_next(dev))) {
+		op->result = op->run(dev, op);
+		complete_all(&op->done);
+		kref_put(&op->ref, op->free);
+	}
+	put_device(&dev->dev);
+}
+
+/**
+ * ublk_op_current - does the caller run in the op queue of @dev?
+ * @dev:	the device
+ *
+ * Return: true in a step of @dev.
+ */
+bool ublk_op_current(struct ublk_device *dev)
+{
+	return current_work() == &dev->ops_work;
+}
+
+/*
+ * The caller gives up. A step that has begun goes on, and so does one that must
+ * run, unless the same is queued before it: who stops a stuck device and is
+ * killed, over and over, shall not fill the memory with stops.
+ */
+static void ublk_op_abandon(struct ublk_device *dev, struct ublk_op *op)
+{
+	bool drop = !op->must_run;
+	struct ublk_op *other;
+
+	scoped_guard(spinlock, &dev->lock) {
+		if (list_empty(&op->node))
+			return;
+		list_for_each_entry(other, &dev->ops, node) {
+			if (other == op)
+				break;
+			drop |= other->run == op->run && other->must_run;
+		}
+		if (!drop)
+			return;
+		list_del_init(&op->node);
+	}
+	kref_put(&op->ref, op->free);
+}
+
+/*
+ * A worker of io_uring is told by TIF_NOTIFY_SIGNAL that its ring or its process
+ * is on the way out. Every other signal that reaches it wants it to stop for a
+ * while, for a freezer or a debugger, and is no reason to fail a command that
+ * cannot fail. There is no wait that tells the two apart, hence the naps.
+ */
+static int ublk_op_wait_through(struct ublk_op *op)
+{
+	long left;
+
+	do {
+		left = wait_for_completion_killable_timeout(&op->done, HZ / 10);
+		if (left < 0 || (!left && test_thread_flag(TIF_NOTIFY_SIGNAL)))
+			return -EINTR;
+		try_to_freeze();
+	} while (!left);
+	return 0;
+}
+
+static int ublk_op_wait(struct ublk_op *op)
+{
+	if (op->must_run)
+		return ublk_op_wait_through(op);
+	return wait_for_completion_interruptible(&op->done) ? -EINTR : 0;
+}
+
+/**
+ * ublk_op_call - queue a step and wait for it
+ * @dev:	the device
+ * @template:	what to run, with its arguments; a pid in it is the step's
+ *
+ * Context: may sleep, for as long as I/O to the device takes.
+ * Return: what the step returned; -EINTR if the caller has to go, in which case
+ * a step that must run still does; -ENOMEM.
+ */
+int ublk_op_call(struct ublk_device *dev, const struct ublk_op *template)
+{
+	struct ublk_op *op;
+	int ret;
+
+	op = kmemdup(template, sizeof(*op), GFP_KERNEL_ACCOUNT);
+	if (!op) {
+		put_pid(template->pid);
+		return -ENOMEM;
+	}
+	ublk_op_init(op);
+	op->free = ublk_op_free;
+
+	kref_get(&op->ref);
+	ublk_op_post(dev, op);
+
+	ret = ublk_op_wait(op);
+	if (ret)
+		ublk_op_abandon(dev, op);
+	else
+		ret = op->result;
+	kref_put(&op->ref, op->free);
+	return ret;
+}

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The ublk driver's objects, who owns them, and which file does what.
+ *
+ *   ublk_device   one ublkcN/ublkbN pair. Found by its id until the last
+ *                 reference is gone. References: each running control command,
+ *                 each queued op, each session, each gendisk.
+ *   ublk_queue    one hardware queue of a device; lives as long as it.
+ *   ublk_slot     one tag of a queue. Its state word (slot.h) says who owns
+ *                 the tag's request and its uring_cmd.
+ *   ublk_session  one open of ublkcN, that is one server. What dies with a
+ *                 server is kept here. A uring_cmd on ublkcN pins the file,
+ *                 so a released session has no command left.
+ *   ublk_op       one step of the control plane that may wait for I/O. The ops
+ *                 of a device run one after the other in its own work item.
+ *
+ * Locks: there is one, device->lock, a leaf spinlock for process context. The
+ * paths that carry I/O do not take it. They meet the control plane through RCU:
+ * ->queue_rq and everything that arms a tag are read-side sections, so that
+ * whoever closes a gate and waits for a grace period knows that nobody who saw
+ * it open is still under way. Waiting for I/O happens in ublk_op_wq only.
+ *
+ * | lock           | protects                         | inside | held across |
+ * | device->lock   | see struct ublk_device           | none   | no sleep    |
+ * | uring_lock     | (io_uring's) its ring's commands | lock   | copies      |
+ * | disk->open_mutex | openers against TRY_STOP, scan | lock   | scan I/O    |
+ */
+#ifndef _UBLK_H
+#define _UBLK_H
+
+#include <linux/blk-mq.h>
+#include <linux/cdev.h>
+#include <linux/completion.h>
+#include <linux/device.h>
+#include <linux/io_uring/cmd.h>
+#include <linux/kref.h>
+#include <linux/llist.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <uapi/linux/ublk_cmd.h>
+
+#define UBLK_MAX_DEVICES	(1U << MINORBITS)
+
+/* The features that work; GET_FEATURES answers this. */
+#define UBLK_FEATURES		(UBLK_F_URING_CMD_COMP_IN_TASK |	\
+				 UBLK_F_NEED_GET_DATA |			\
+				 UBLK_F_UNPRIVILEGED_DEV |		\
+				 UBLK_F_CMD_IOCTL_ENCODE |		\
+				 UBLK_F_UPDATE_SIZE |			\
+				 UBLK_F_PER_IO_DAEMON |			\
+				 UBLK_F_SAFE_STOP_DEV |			\
+				 UBLK_F_NO_AUTO_PART_SCAN |		\
+				 UBLK_F_IO_DESC_SIZE)
+
+/* What every device has, asked for or not. */
+#define UBLK_FEATURES_ALWAYS	(UBLK_F_URING_CMD_COMP_IN_TASK |	\
+				 UBLK_F_CMD_IOCTL_ENCODE |		\
+				 UBLK_F_PER_IO_DAEMON |			\
+				 UBLK_F_SAFE_STOP_DEV)
+
+#define UBLK_PARAM_TYPES	(UBLK_PARAM_TYPE_BASIC |		\
+				 UBLK_PARAM_TYPE_DISCARD |		\
+				 UBLK_PARAM_TYPE_DEVT |			\
+				 UBLK_PARAM_TYPE_ZONED |		\
+				 UBLK_PARAM_TYPE_DMA_ALIGN |		\
+				 UBLK_PARAM_TYPE_SEGMENT |		\
+				 UBLK_PARAM_TYPE_INTEGRITY)
+
+struct ublk_device;
+struct ublk_op;
+
+/**
+ * struct ublk_slot - one tag
+ * @word:	state and session generation; only slot.h touches it
+ * @len:	bytes of the request that the server was given
+ * @cmd:	the server's command, while the driver holds one
+ * @rq:		the request, from the submitter's claim until it is finished
+ * @buf:	server address for the data of the next request
+ * @task:	the task that fetched the tag and alone may commit it; a reference
+ *		is held from FETCH to the end of the session
+ * @ring:	the ring of @cmd, to compare, never to follow
+ * @next:	next slot of a chain handed to the same task
+ * @pending:	the same place, while on ublk_queue::pending
+ * @tag:	the tag
+ * @op:		UBLK_IO_OP_* of @rq
+ * @retries:	deliveries in a row that could not copy a byte
+ *
+ * All fields but @word belong to whoever moved the slot to UBLK_SLOT_BUSY. The
+ * exception is @next, which its writer may set until the chain is handed over.
+ */
+struct ublk_slot {
+	atomic_t		word;
+	u32			len;
+	struct io_uring_cmd	*cmd;
+	struct request		*rq;
+	u64			buf;
+	struct task_struct	*task;
+	void			*ring;
+	union {
+		struct ublk_slot	*next;
+		struct llist_node	pending;
+	};
+	u16			tag;
+	u8			op;
+	u8			retries;
+} __aligned(64);
+
+/**
+ * struct ublk_queue - one hardware queue
+ * @armed_word:	the word of a slot that may be claimed; UBLK_GATE_CLOSED until
+ *		every tag has been fetched and after the session is over. Written
+ *		under device->lock
+ * @q_id:	index of the hardware queue
+ * @depth:	number of tags
+ * @get_data:	WRITEs are delivered in two steps (UBLK_F_NEED_GET_DATA)
+ * @stride:	bytes from one descriptor to the next
+ * @descs:	descriptors, vmalloc'ed, mapped read-only by the server; the
+ *		driver never reads them
+ * @dev:	the device
+ * @pending:	slots that wait for ->commit_rqs
+ * @slots:	the tags
+ */
+struct ublk_queue {
+	u32			armed_word;
+	u16			q_id;
+	u16			depth;
+	bool			get_data;
+	u32			stride;
+	void			*descs;
+	struct ublk_device	*dev;
+
+	struct llist_head	pending ____cacheline_aligned_in_smp;
+
+	struct ublk_slot	slots[] __counted_by(depth) __aligned(64);
+};
+
+/**
+ * enum ublk_session_state - how far a server is on its way out
+ * @UBLK_SESSION_OPEN:		ublkcN is open; tags may be fetched and armed
+ * @UBLK_SESSION_STOPPING:	the device was stopped: what the server owns it may
+ *				commit, but nothing is armed any more
+ * @UBLK_SESSION_DEAD:		the server's process is gone, its files may not be
+ * @UBLK_SESSION_RELEASED:	ublkcN was released: no command is left
+ * @UBLK_SESSION_ENDED:		its slots are empty, the next open may come
+ *
+ * The state only grows.
+ */
+enum ublk_session_state {
+	UBLK_SESSION_OPEN,
+	UBLK_SESSION_STOPPING,
+	UBLK_SESSION_DEAD,
+	UBLK_SESSION_RELEASED,
+	UBLK_SESSION_ENDED,
+};
+
+/**
+ * struct ublk_op - a step of the control plane
+ * @node:	on ublk_device::ops until the step begins
+ * @ref:	one for the queue, one for the waiter
+ * @run:	the step; runs in ublk_op_wq and may wait for I/O
+ * @free:	called with the last reference
+ * @done:	completed when @run has returned
+ * @must_run:	run even if the caller was interrupted and left
+ * @result:	what @run returned
+ * @pid:	START: process that serves; a reference is held
+ * @sectors:	UPDATE_SIZE: new capacity
+ */
+struct ublk_op {
+	struct list_head	node;
+	struct kref		ref;
+	int			(*run)(struct ublk_device *dev, struct ublk_op *op);
+	void			(*free)(struct kref *ref);
+	struct completion	done;
+	bool			must_run;
+	int			result;
+	struct pid		*pid;
+	u64			sectors;
+};
+
+/**
+ * struct ublk_session - one open of ublkcN
+ * @dev:	the device; a reference is held
+ * @pid:	process that opened it; a reference is held
+ * @io_tgid:	first process that fetched a tag; only compared. Death of the
+ *		server means its death
+ * @shared:	more than one process fetched tags, so none of them is the server
+ * @mm:		who mapped the descriptors first; mmgrab'ed
+ * @gen:	generation, part of every slot word of this session
+ * @unprivileged: a task without CAP_SYS_ADMIN fetched a tag
+ * @state:	written under device->lock, read by everyone
+ * @nr_ready:	queues with all tags fetched; under device->lock
+ * @nr_fetched:	tags fetched, all queues
+ * @dead_work:	sweeps the slots after UBLK_SESSION_DEAD
+ * @release_work: sweeps the slots after UBLK_SESSION_RELEASED
+ * @end_op:	empties the slots and takes the disk down, after @release_work
+ * @rcu:	the timeout handler looks at a session without a reference
+ * @fetched:	tags fetched, by queue
+ */
+struct ublk_session {
+	struct ublk_device	*dev;
+	struct pid		*pid;
+	struct pid		*io_tgid;
+	bool			shared;
+	struct mm_struct	*mm;
+	u8			gen;
+	bool			unprivileged;
+	enum ublk_session_state	state;
+	unsigned int		nr_ready;
+	atomic_t		nr_fetched;
+	struct rcu_work		dead_work;
+	struct rcu_work		release_work;
+	struct ublk_op		end_op;
+	struct rcu_head		rcu;
+	atomic_t		fetched[];
+};
+
+/**
+ * struct ublk_tombstone - tells waiters that a device's id is free
+ * @ref:	one for the device, one for each DEL that waits
+ * @gone:	completed when the device is
+ */
+struct ublk_tombstone {
+	struct kref		ref;
+	struct completion	gone;
+};
+
+/**
+ * struct ublk_device - one ublkcN/ublkbN pair
+ * @dev:	node of ublkcN; holds the reference count
+ * @cdev:	its character device
+ * @id:		N
+ * @nr_queues:	hardware queues
+ * @flags:	granted UBLK_F_* bits
+ * @owner_uid:	who added the device; may open the disk if unprivileged
+ * @owner_gid:	likewise
+ * @info:	what ADD_DEV answered; the state and pid in it are stale
+ * @tag_set:	blk-mq's
+ * @queues:	the queues
+ * @tombstone:	completed by the release of the device
+ * @lock:	protects what follows
+ * @session:	the server; RCU for the timeout handler
+ * @disk:	the disk, while it is added; ops may read it without the lock,
+ *		for only they change it
+ * @disk_used:	a disk exists, or is about to: from START until the last opener
+ *		of a removed disk has gone
+ * @deleted:	DEL_DEV was here
+ * @gen:	generation of the newest session
+ * @stops:	STOP_DEV and DEL_DEV commands so far
+ * @state:	UBLK_S_DEV_*
+ * @server_pid:	who serves the disk; a reference is held
+ * @params:	what SET_PARAMS stored
+ * @ops:	steps that have not begun
+ * @ops_held:	ADD_DEV has not returned, no step may begin
+ * @wq:		START_DEV waits here for a server
+ * @ops_work:	runs @ops
+ * @scan_work:	reads the partition table after START_DEV
+ * @no_opens:	TRY_STOP_DEV bans opens of the disk; under disk->open_mutex
+ */
+struct ublk_device {
+	struct device		dev;
+	struct cdev		cdev;
+	u32			id;
+	u32			nr_queues;
+	u64			flags;
+	kuid_t			owner_uid;
+	kgid_t			owner_gid;
+	struct ublksrv_ctrl_dev_info info;
+	struct blk_mq_tag_set	tag_set;
+	struct ublk_queue	**queues;
+	struct ublk_tombstone	*tombstone;
+
+	spinlock_t		lock;
+	struct ublk_session __rcu *session;
+	struct gendisk		*disk;
+	bool			disk_used;
+	bool			deleted;
+	u8			gen;
+	unsigned int		stops;
+	u8			state;
+	struct pid		*server_pid;
+	struct ublk_params	params;
+	struct list_head	ops;
+	bool			ops_held;
+
+	wait_queue_head_t	wq;
+	struct work_struct	ops_work;
+	struct work_struct	scan_work;
+	bool			no_opens;
+};
+
+static inline bool ublk_dev_has(const struct ublk_device *dev, u64 feature)
+{
+	return dev->flags & feature;
+}
+
+/* Valid under device->lock, and in an op, which runs in nobody's way. */
+static inline struct ublk_session *ublk_dev_session(struct ublk_device *dev)
+{
+	return rcu_dereference_protected(dev->session, true);
+}
+
+static inline bool ublk_session_may_arm(const struct ublk_session *s)
+{
+	return READ_ONCE(s->state) == UBLK_SESSION_OPEN;
+}
+
+static inline bool ublk_rq_has_data(struct request *rq)
+{
+	return bio_has_data(rq->bio);
+}
+
+/* Only the debug option makes this more than a hint to the reader. */
+#define ublk_check(cond)						\
+	((void)(IS_ENABLED(CONFIG_BLK_DEV_UBLK_DEBUG) && WARN_ON_ONCE(!(cond))))
+
+/* ublk_drv.c */
+extern struct workqueue_struct *ublk_op_wq;
+extern struct workqueue_struct *ublk_sweep_wq;
+extern const struct file_operations ublk_ch_fops;
+
+/* ctrl.c */
+int ublk_ctrl_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
+
+/* dev.c */
+extern unsigned int ublk_max_unprivileged;
+int ublk_dev_register_class(struct device *parent);
+void ublk_dev_unregister_class(void);
+int ublk_dev_add(struct ublksrv_ctrl_dev_info *info, u32 header_id, void __user *reply);
+struct ublk_device *ublk_dev_find(u32 id);
+int ublk_dev_delete(struct ublk_device *dev);
+void ublk_dev_delete_all(void);
+struct ublk_tombstone *ublk_tombstone_get(struct ublk_device *dev);
+int ublk_tombstone_wait(struct ublk_tombstone *t);
+void ublk_dev_get_info(struct ublk_device *dev, struct ublksrv_ctrl_dev_info *info);
+dev_t ublk_dev_devt(const struct ublk_device *dev);
+
+/* disk.c */
+extern const struct block_device_operations ublk_bdev_fops;
+int ublk_disk_start(struct ublk_device *dev, struct pid *pid);
+int ublk_disk_stop(struct ublk_device *dev);
+int ublk_disk_try_stop(struct ublk_device *dev);
+int ublk_disk_resize(struct ublk_device *dev, u64 sectors);
+void ublk_disk_stop_op(struct ublk_device *dev);
+void ublk_disk_remove(struct ublk_device *dev, bool served);
+void ublk_disk_scan_work(struct work_struct *work);
+
+/* session.c */
+int ublk_ch_open(struct inode *inode, struct file *file);
+int ublk_ch_flush(struct file *file, fl_owner_t id);
+int ublk_ch_release(struct inode *inode, struct file *file);
+int ublk_ch_mmap(struct file *file, struct vm_area_struct *vma);
+bool ublk_session_advance(struct ublk_session *s, enum ublk_session_state to);
+void ublk_session_stop(struct ublk_session *s);
+void ublk_session_count_fetch(struct ublk_session *s, struct ublk_queue *q);
+
+/* io.c */
+extern const struct blk_mq_ops ublk_mq_ops;
+int ublk_ch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
+void ublk_queue_cancel_idle(struct ublk_queue *q);
+void ublk_queue_sweep(struct ublk_queue *q);
+void ublk_queue_reset(struct ublk_queue *q);
+
+/* buf.c */
+unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len);
+unsigned int ublk_copy_from_server(struct request *rq, u64 addr, unsigned int len);
+
+/* params.c */
+int ublk_params_validate(const struct ublk_device *dev, const struct ublk_params *p);
+int ublk_params_set(struct ublk_device *dev, void __user *arg, u32 len);
+int ublk_params_get(struct ublk_device *dev, void __user *arg, u32 len);
+void ublk_params_to_limits(const struct ublk_params *p, struct queue_limits *lim);
+
+/* op.c */
+void ublk_op_init(struct ublk_op *op);
+void ublk_op_post(struct ublk_device *dev, struct ublk_op *op);
+int ublk_op_call(struct ublk_device *dev, const struct ublk_op *template);
+void ublk_ops_work(struct work_struct *work);
+void ublk_ops_release(struct ublk_device *dev);
+bool ublk_op_current(struct ublk_device *dev);
+
+#endif
