@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Fixtures of the tests: a device, brought to the point where a test starts.
+ *
+ * The parent of a test process tears down, after that process has gone in
+ * whatever way, and fails the test if its device cannot be deleted.
+ */
+#ifndef UBLK_FIXTURE_H
+#define UBLK_FIXTURE_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "testdev.h"
+#include "kselftest_harness.h"
+
+/* Set-up of @name: no driver is a reason to skip, @prepare must succeed. */
+#define TD_FIXTURE_OPS(name, prepare)					\
+FIXTURE_SETUP(name)							\
+{									\
+	int ret;							\
+									\
+	if (!td_init(&self->td))					\
+		SKIP(return, "no /dev/ublk-control: load ublk_drv");	\
+	ret = (prepare)(&self->td);					\
+	if (ret)							\
+		td_drop(&self->td);					\
+	ASSERT_EQ(0, ret)						\
+		TH_LOG(#prepare ": %s", strerror(-ret));		\
+}									\
+FIXTURE_TEARDOWN_PARENT(name)						\
+{									\
+	int ret = td_reap(&self->td);					\
+									\
+	EXPECT_EQ(0, ret)						\
+		TH_LOG("device %d stays: %s", self->td.id, strerror(-ret)); \
+}
+
+#define TD_FIXTURE(name, prepare)					\
+FIXTURE(name)								\
+{									\
+	struct testdev td;						\
+};									\
+TD_FIXTURE_OPS(name, prepare)
+
+static inline int td_no_device(struct testdev *td)
+{
+	return 0;
+}
+
+static inline int td_add_attached(struct testdev *td)
+{
+	int ret = td_add(td);
+
+	if (!ret)
+		ret = td_set_params(td);
+	return ret ? ret : td_attach(td);
+}
+
+/* Everything but START. */
+static inline int td_add_fetched(struct testdev *td)
+{
+	int ret = td_add_attached(td);
+
+	return ret ? ret : td_fetch_all(td);
+}
+
+/* Features of the driver, 0 on error. */
+static inline __u64 td_features(struct testdev *td)
+{
+	__u64 features = 0;
+
+	return ublk_get_features(&td->ctrl, &features) ? 0 : features;
+}
+
+#define REQUIRE_FEATURE(td, bits)					\
+	if ((td_features(td) & (bits)) != (bits))			\
+		SKIP(return, "driver without feature 0x%llx",		\
+		     (unsigned long long)((bits) & ~td_features(td)))
+
+#endif

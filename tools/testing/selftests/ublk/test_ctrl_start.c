@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * START_DEV: what it refuses, what it waits for, what ends the wait, and that
+ * it can be repeated.
+ */
+#include <signal.h>
+
+#include "fixture.h"
+
+TD_FIXTURE(added, td_add);
+TD_FIXTURE(attached, td_add_attached);
+TD_FIXTURE(fetched, td_add_fetched);
+TD_FIXTURE(live, td_go_live);
+
+static int start(struct testdev *td, __u64 pid)
+{
+	return td_ctl(td, UBLK_U_CMD_START_DEV, pid);
+}
+
+/* START is asleep in the kernel when this returns. */
+static int start_waiting(struct testdev *td)
+{
+	int ret = td_ctl_send(td, UBLK_U_CMD_START_DEV, getpid());
+
+	td_settle(td, 200);
+	return ret ? ret : io_uring_cq_ready(&td->ctrl.ring);
+}
+
+TEST_F(fetched, start_makes_a_live_disk)
+{
+	struct testdev *td = &self->td;
+
+	ASSERT_EQ(0, start(td, getpid()));
+	EXPECT_EQ(UBLK_S_DEV_LIVE, td_state(td));
+	EXPECT_EQ(0, td_open_disk(td));
+}
+
+TEST_F(fetched, start_refuses_pid_0)
+{
+	EXPECT_EQ(-EINVAL, start(&self->td, 0));
+}
+
+TEST_F(fetched, start_refuses_a_negative_pid)
+{
+	EXPECT_EQ(-EINVAL, start(&self->td, -1));
+}
+
+TEST_F(fetched, start_refuses_a_pid_whose_low_half_is_negative)
+{
+	EXPECT_EQ(-EINVAL, start(&self->td, 0x80000000ULL | getpid()));
+}
+
+TEST_F(fetched, start_refuses_the_pid_of_another_process)
+{
+	EXPECT_EQ(-EINVAL, start(&self->td, getppid()));
+}
+
+TEST_F(fetched, start_refuses_a_pid_of_nobody)
+{
+	EXPECT_EQ(-EINVAL, start(&self->td, 0x3ffffff0));
+}
+
+TEST_F(fetched, start_can_be_repeated_after_a_refusal)
+{
+	ASSERT_EQ(-EINVAL, start(&self->td, getppid()));
+	EXPECT_EQ(0, start(&self->td, getpid()));
+}
+
+TEST_F(added, start_refuses_a_device_without_parameters)
+{
+	EXPECT_EQ(-EINVAL, start(&self->td, getpid()));
+}
+
+TEST_F(added, start_refuses_a_device_whose_parameters_were_forgotten)
+{
+	struct testdev *td = &self->td;
+
+	ASSERT_EQ(0, td_set_params(td));
+	td->params.basic.max_sectors = 0;
+	ASSERT_EQ(-EINVAL, td_set_params(td));
+	EXPECT_EQ(-EINVAL, start(td, getpid()));
+}
+
+TEST_F(live, start_refuses_a_live_device)
+{
+	EXPECT_EQ(-EEXIST, start(&self->td, getpid()));
+}
+
+/* The pid is looked at before the state. */
+TEST_F(live, start_refuses_a_wrong_pid_first)
+{
+	EXPECT_EQ(-EINVAL, start(&self->td, getppid()));
+}
+
+TEST_F(fetched, start_refuses_a_stopping_server)
+{
+	struct testdev *td = &self->td;
+
+	ASSERT_EQ(0, td_ctl(td, UBLK_U_CMD_STOP_DEV, 0));
+	EXPECT_EQ(-EBUSY, start(td, getpid()));
+}
+
+TEST_F(live, disk_held_open_after_stop_refuses_start)
+{
+	struct testdev *td = &self->td;
+
+	ASSERT_EQ(0, td_ctl(td, UBLK_U_CMD_STOP_DEV, 0));
+	EXPECT_EQ(-EEXIST, start(td, getpid()));
+}
+
+/* -- waiting for the tags -------------------------------------------------- */
+
+TEST_F(attached, start_waits_for_the_last_tag)
+{
+	struct testdev *td = &self->td;
+	int tag;
+
+	for (tag = 0; tag < 3; tag++)
+		ASSERT_EQ(TD_PENDING, td_fetch(td, 0, tag));
+	ASSERT_EQ(0, start_waiting(td));
+	ASSERT_EQ(TD_PENDING, td_fetch(td, 0, 3));
+	EXPECT_EQ(0, td_ctl_wait(td));
+	EXPECT_EQ(UBLK_S_DEV_LIVE, td_state(td));
+}
+
+/* Sends START from a process of its own and says so, for a signal to end it. */
+static pid_t start_in_child(struct testdev *td, int ready)
+{
+	struct ublksrv_ctrl_cmd cmd = {
+		.dev_id = td->id, .queue_id = -1, .data[0] = getpid(),
+	};
+	struct ublk_ctrl ctrl;
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	if (ublk_ctrl_open(&ctrl) ||
+	    ublk_ctrl_submit(&ctrl, UBLK_U_CMD_START_DEV, &cmd))
+		_exit(1);
+	if (write(ready, "x", 1) == 1)
+		pause();
+	_exit(1);
+}
+
+/* A task asleep in START must not outlive the signal that kills it. */
+TEST_F(attached, start_lets_its_killed_caller_go)
+{
+	struct testdev *td = &self->td;
+	int fds[2];
+	pid_t pid;
+	char c;
+
+	ASSERT_EQ(0, pipe(fds));
+	pid = start_in_child(td, fds[1]);
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(1, read(fds[0], &c, 1));
+	td_settle(td, 100);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(0, td_wait_exit(pid));
+}
+
+TEST_F(attached, start_works_after_an_interrupted_one)
+{
+	struct testdev *td = &self->td;
+	int fds[2];
+	pid_t pid;
+	char c;
+
+	ASSERT_EQ(0, pipe(fds));
+	pid = start_in_child(td, fds[1]);
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(1, read(fds[0], &c, 1));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(0, td_wait_exit(pid));
+	ASSERT_EQ(UBLK_S_DEV_DEAD, td_state(td));
+	ASSERT_EQ(0, td_fetch_all(td));
+	EXPECT_EQ(0, start(td, getpid()));
+}
+
+/* Cancels the command in flight; its result arrives like any other. */
+static void cancel_ctl(struct testdev *td)
+{
+	struct io_uring_sync_cancel_reg reg = {
+		.fd = td->ctrl.fd,
+		.flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL,
+		.timeout = { .tv_sec = -1, .tv_nsec = -1 },
+	};
+
+	io_uring_register_sync_cancel(&td->ctrl.ring, &reg);
+}
+
+TEST_F(attached, canceled_start_ends_in_eintr)
+{
+	struct testdev *td = &self->td;
+
+	ASSERT_EQ(0, start_waiting(td));
+	cancel_ctl(td);
+	EXPECT_EQ(-EINTR, td_ctl_wait(td));
+	EXPECT_EQ(UBLK_S_DEV_DEAD, td_state(td));
+}
+
+TEST_F(attached, canceled_start_can_be_repeated)
+{
+	struct testdev *td = &self->td;
+
+	ASSERT_EQ(0, start_waiting(td));
+	cancel_ctl(td);
+	ASSERT_EQ(-EINTR, td_ctl_wait(td));
+	ASSERT_EQ(0, td_fetch_all(td));
+	EXPECT_EQ(0, start(td, getpid()));
+}
+
+/* -- what ends the wait, apart from the tags ------------------------------- */
+
+/* A second way to send control commands while the first is asleep. */
+static int stop_by(struct testdev *td, __u32 op)
+{
+	struct ublksrv_ctrl_cmd cmd = { .dev_id = td->id, .queue_id = -1 };
+	struct ublk_ctrl ctrl;
+	int ret, res;
+
+	ret = ublk_ctrl_open(&ctrl);
+	if (!ret)
+		ret = ublk_ctrl_submit(&ctrl, op, &cmd);
+	if (!ret)
+		ret = ublk_ctrl_wait(&ctrl, TD_DEADLINE_MS, &res);
+	return ret ? ret : res;
+}
+
+TEST_F(attached, stop_with_a_server_ends_the_wait)
+{
+	struct testdev *td = &self->td;
+
+	ASSERT_EQ(0, start_waiting(td));
+	ASSERT_EQ(0, stop_by(td, UBLK_U_CMD_STOP_DEV));
+	EXPECT_EQ(-EBUSY, td_ctl_wait(td));
+}
+
+TEST_F(attached, delete_with_a_server_ends_the_wait)
+{
+	struct testdev *td = &self->td;
+	int ret;
+
+	ASSERT_EQ(0, start_waiting(td));
+	ASSERT_EQ(0, stop_by(td, UBLK_U_CMD_DEL_DEV_ASYNC));
+	ret = td_ctl_wait(td);
+	EXPECT_TRUE(ret == -EBUSY || ret == -ENODEV)
+		TH_LOG("START: %d", ret);
+}
+
+static int added_with_params(struct testdev *td)
+{
+	int ret = td_add(td);
+
+	return ret ? ret : td_set_params(td);
+}
+
+TD_FIXTURE(serverless, added_with_params);
+
+TEST_F(serverless, delete_without_a_server_ends_the_wait)
+{
+	struct testdev *td = &self->td;
+
+	ASSERT_EQ(0, start_waiting(td));
+	ASSERT_EQ(0, stop_by(td, UBLK_U_CMD_DEL_DEV_ASYNC));
+	EXPECT_EQ(-ENODEV, td_ctl_wait(td));
+}
+
+TEST_F(serverless, stop_without_a_server_ends_the_wait)
+{
+	struct testdev *td = &self->td;
+
+	ASSERT_EQ(0, start_waiting(td));
+	ASSERT_EQ(0, stop_by(td, UBLK_U_CMD_STOP_DEV));
+	EXPECT_EQ(-ENODEV, td_ctl_wait(td));
+}
+
+TEST_F(serverless, sync_delete_is_not_held_up_by_the_waiter)
+{
+	struct testdev *td = &self->td;
+
+	ASSERT_EQ(0, start_waiting(td));
+	EXPECT_EQ(0, stop_by(td, UBLK_U_CMD_DEL_DEV));
+	EXPECT_EQ(-ENODEV, td_ctl_wait(td));
+}
+
+/* A server that has opened the device and dies before it fetches. */
+static pid_t open_in_child(struct testdev *td, int ready)
+{
+	char path[32];
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	snprintf(path, sizeof(path), "/dev/ublkc%d", td->id);
+	if (open(path, O_RDWR) >= 0 && write(ready, "x", 1) == 1)
+		pause();
+	_exit(1);
+}
+
+TEST_F(serverless, death_of_the_server_ends_the_wait)
+{
+	struct testdev *td = &self->td;
+	int fds[2];
+	pid_t pid;
+	char c;
+
+	ASSERT_EQ(0, pipe(fds));
+	pid = open_in_child(td, fds[1]);
+	ASSERT_EQ(1, read(fds[0], &c, 1));
+	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_START_DEV, pid));
+	td_settle(td, 200);
+	ASSERT_EQ(0, io_uring_cq_ready(&td->ctrl.ring));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(0, td_wait_exit(pid));
+	EXPECT_EQ(-ENODEV, td_ctl_wait(td));
+}
+
+/* -- life after life ------------------------------------------------------- */
+
+static bool can_attach(void *arg)
+{
+	return td_attach(arg) == 0;
+}
+
+TEST_F(live, stopped_device_can_be_served_again)
+{
+	struct testdev *td = &self->td;
+
+	td_close_disk(td);
+	ASSERT_EQ(0, td_ctl(td, UBLK_U_CMD_STOP_DEV, 0));
+	td_detach(td);
+	ASSERT_TRUE(td_poll_until(can_attach, td));
+	ASSERT_EQ(0, td_fetch_all(td));
+	ASSERT_EQ(0, start(td, getpid()));
+	EXPECT_EQ(UBLK_S_DEV_LIVE, td_state(td));
+}
+
+TEST_F(live, device_whose_server_left_can_be_served_again)
+{
+	struct testdev *td = &self->td;
+
+	td_close_disk(td);
+	td_detach(td);
+	ASSERT_TRUE(td_poll_until(can_attach, td));
+	ASSERT_EQ(0, td_fetch_all(td));
+	ASSERT_EQ(0, start(td, getpid()));
+	EXPECT_EQ(UBLK_S_DEV_LIVE, td_state(td));
+}
+
+TEST_F(attached, second_open_of_the_node_is_refused)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/ublkc%d", self->td.id);
+	EXPECT_EQ(-1, open(path, O_RDWR));
+	EXPECT_EQ(EBUSY, errno);
+}
+
+TEST_F(attached, node_does_not_seek)
+{
+	EXPECT_EQ(-1, lseek(self->td.cdev, 0, SEEK_CUR));
+	EXPECT_EQ(ESPIPE, errno);
+}
+
+TEST_HARNESS_MAIN
