@@ -223,8 +223,8 @@
  * define UBLK_U_CMD_GET_DEV_INFO2 - UBLK_U_CMD_GET_DEV_INFO with a path
  *
  * For a caller that does not know whether the device is privileged: the path
- * of /dev/ublkcN always comes first in the buffer, and the right to read that
- * node is all that counts.
+ * of /dev/ublkcN comes first in the buffer in either case. Who may ask is as
+ * for other commands.
  *
  * Errors: those of a path, then those of UBLK_U_CMD_GET_DEV_INFO.
  */
