@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0
+# The front door: verbs only, lab/ has the scripts behind them.
+
+MAKEFLAGS += --no-print-directory
+export KDIR
+
+all: modules ## the module and the tests
+	@lab/selftests
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 :/p' Makefile | \
+		awk -F' :' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+demo: ## our driver in a stock kernel: a disk, a filesystem, 200 MB, proof
+	@lab/demo
+
+check: ## every test in both guests; T=name runs those with it in their name
+	@lab/check '$(T)'
+
+check-lab: ## prove that the lab sees failures, splats, leaks and hangs
+	@lab/check-lab
+
+modules: ## build/modules/ublk_drv.ko; KDIR=dir for headers of your own, W=1
+	@lab/modules $(if $(W),W=$(W)) $(if $(C),C=$(C))
+
+builtin: ## link the driver into a kernel and boot that
+	@lab/builtin
+
+graft: ## put the driver and its tests into the kernel tree KSRC=dir
+	@lab/graft '$(KSRC)'
+
+shell: ## a prompt beside the loaded module; GUEST=uml or GUEST=stock
+	@lab/shell '$(GUEST)'
+
+lint: ## checkpatch, W=1, sparse, kernel-doc, shellcheck, codespell
+	@lab/lint
+
+clean: ## remove what was built here; the cache stays
+	@rm -rf build
+
+purge: clean ## remove the lab's cache, too
+	@lab/purge
+
+.PHONY: all help demo check check-lab modules builtin graft shell lint clean purge
