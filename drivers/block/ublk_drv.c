@@ -37,7 +37,7 @@ static const struct file_operations ublk_ctrl_fops = {
 	.uring_cmd	= ublk_ctrl_uring_cmd,
 };
 
-static struct miscdevice ublk_misc = {
+struct miscdevice ublk_misc = {
 	.minor	= MISC_DYNAMIC_MINOR,
 	.name	= "ublk-control",
 	.fops	= &ublk_ctrl_fops,
@@ -54,16 +54,16 @@ static int __init ublk_init(void)
 	if (!ublk_op_wq)
 		goto err_sweep_wq;
 
-	ret = misc_register(&ublk_misc);
+	ret = ublk_dev_register_class();
 	if (ret)
 		goto err_op_wq;
-	ret = ublk_dev_register_class(ublk_misc.this_device);
+	ret = misc_register(&ublk_misc);
 	if (ret)
-		goto err_misc;
+		goto err_class;
 	return 0;
 
-err_misc:
-	misc_deregister(&ublk_misc);
+err_class:
+	ublk_dev_unregister_class();
 err_op_wq:
 	destroy_workqueue(ublk_op_wq);
 err_sweep_wq:
@@ -74,8 +74,8 @@ err_sweep_wq:
 static void __exit ublk_exit(void)
 {
 	ublk_dev_delete_all();
-	ublk_dev_unregister_class();
 	misc_deregister(&ublk_misc);
+	ublk_dev_unregister_class();
 	destroy_workqueue(ublk_op_wq);
 	destroy_workqueue(ublk_sweep_wq);
 	/* Whoever freed the last device may still be on its way out of our text. */

@@ -47,6 +47,7 @@ unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len)
 	struct iov_iter iter;
 	struct bio_vec bv;
 
+	len = min(len, MAX_RW_COUNT);
 	if (import_ubuf(ITER_DEST, u64_to_user_ptr(addr), len, &iter))
 		return 0;
 
@@ -77,6 +78,7 @@ unsigned int ublk_copy_from_server(struct request *rq, u64 addr, unsigned int le
 	struct iov_iter iter;
 	struct bio_vec bv;
 
+	len = min(len, MAX_RW_COUNT);
 	if (import_ubuf(ITER_SOURCE, u64_to_user_ptr(addr), len, &iter))
 		return 0;
 

@@ -191,7 +191,8 @@ static const struct ublk_ctrl_row ublk_ctrl_rows[] = {
 		.wants_path = true,
 	},
 	[_IOC_NR(UBLK_U_CMD_GET_FEATURES)] = {
-		.run = ublk_ctrl_get_features, .inline_ok = true, .no_dev = true,
+		.run = ublk_ctrl_get_features, .mask = MAY_READ, .inline_ok = true,
+		.no_dev = true,
 	},
 	[_IOC_NR(UBLK_U_CMD_DEL_DEV_ASYNC)] = {
 		.run = ublk_ctrl_del_dev_async, .mask = MAY_READ | MAY_WRITE,

@@ -14,6 +14,7 @@
 #include <linux/topology.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
+#include <linux/wait_bit.h>
 #include <linux/xarray.h>
 
 #include "slot.h"
@@ -27,7 +28,6 @@ unsigned int ublk_max_unprivileged = 64;
 static atomic_t ublk_nr_unprivileged = ATOMIC_INIT(0);
 static DEFINE_XARRAY_ALLOC(ublk_ids);
 static dev_t ublk_ch_devt;
-static struct device *ublk_parent;
 
 static const struct class ublk_class = {
 	.name = "ublk-char",
@@ -46,15 +46,13 @@ dev_t ublk_dev_devt(const struct ublk_device *dev)
 
 /**
  * ublk_dev_register_class - prepare for devices
- * @parent:	what they hang below in sysfs
  *
  * Return: 0 or an error.
  */
-int ublk_dev_register_class(struct device *parent)
+int ublk_dev_register_class(void)
 {
 	int ret;
 
-	ublk_parent = parent;
 	ret = alloc_chrdev_region(&ublk_ch_devt, 0, UBLK_MAX_DEVICES, "ublk-char");
 	if (ret)
 		return ret;
@@ -206,8 +204,10 @@ static void ublk_dev_free(struct device *d)
 
 	if (ublk_dev_has(dev, UBLK_F_UNPRIVILEGED_DEV))
 		atomic_dec(&ublk_nr_unprivileged);
-	if (dev->id != UBLK_ID_AUTO)
+	if (dev->id != UBLK_ID_AUTO) {
 		xa_erase(&ublk_ids, dev->id);
+		wake_up_var(&ublk_ids);
+	}
 	kfree(dev);
 
 	complete_all(&tombstone->gone);
@@ -363,7 +363,7 @@ static int ublk_dev_build(struct ublk_device *dev)
 		return ret;
 
 	dev->dev.class = &ublk_class;
-	dev->dev.parent = ublk_parent;
+	dev->dev.parent = ublk_misc.this_device;
 	dev->dev.devt = ublk_dev_devt(dev);
 	cdev_init(&dev->cdev, &ublk_ch_fops);
 	dev->cdev.owner = THIS_MODULE;
@@ -520,14 +520,11 @@ void ublk_dev_delete_all(void)
 
 	xa_for_each(&ublk_ids, id, entry) {
 		struct ublk_device *dev = ublk_dev_find(id);
-		struct ublk_tombstone *tombstone;
 
 		if (!dev)
 			continue;
-		tombstone = ublk_tombstone_get(dev);
 		ublk_dev_delete(dev);
 		put_device(&dev->dev);
-		wait_for_completion(&tombstone->gone);
-		kref_put(&tombstone->ref, ublk_tombstone_free);
 	}
+	wait_var_event(&ublk_ids, xa_empty(&ublk_ids));
 }

@@ -195,16 +195,36 @@ static bool ublk_start_may_go_on(struct ublk_device *dev, struct pid *pid,
 				 unsigned int stops, int *ret)
 {
 	struct ublk_session *s;
+	bool stopped;
 
 	guard(spinlock)(&dev->lock);
 	s = ublk_dev_session(dev);
 	if (s && s->state < UBLK_SESSION_DEAD)
 		return s->nr_ready == dev->nr_queues ||
 			s->state == UBLK_SESSION_STOPPING;
-	if (s || (dev->stops == stops && !ublk_pid_is_gone(pid)))
+
+	stopped = !s && (dev->deleted || dev->stops != stops);
+	if (!stopped && !ublk_pid_is_gone(pid))
 		return false;
 	*ret = -ENODEV;
 	return true;
+}
+
+/*
+ * The server wakes us when it comes and when it leaves. A process that was named
+ * but has not opened ublkcN can die without a word to us, so look at it from
+ * time to time.
+ */
+static int ublk_start_wait(struct ublk_device *dev, struct pid *pid, unsigned int stops)
+{
+	int ret = 0;
+	long left;
+
+	do {
+		left = wait_event_interruptible_timeout(dev->wq,
+				ublk_start_may_go_on(dev, pid, stops, &ret), HZ);
+	} while (!left);
+	return left < 0 ? -EINTR : ret;
 }
 
 /**
@@ -225,19 +245,13 @@ int ublk_disk_start(struct ublk_device *dev, struct pid *pid)
 	struct ublk_op op = { .run = ublk_disk_start_op, .pid = pid };
 	unsigned int stops;
 	bool has_params;
-	int ret = 0;
+	int ret;
 
 	scoped_guard(spinlock, &dev->lock) {
 		stops = dev->stops;
 		has_params = dev->params.types & UBLK_PARAM_TYPE_BASIC;
 	}
-	if (!has_params) {
-		put_pid(pid);
-		return -EINVAL;
-	}
-
-	if (wait_event_interruptible(dev->wq, ublk_start_may_go_on(dev, pid, stops, &ret)))
-		ret = -EINTR;
+	ret = has_params ? ublk_start_wait(dev, pid, stops) : -EINVAL;
 	if (ret) {
 		put_pid(pid);
 		return ret;
@@ -389,7 +403,7 @@ static int ublk_resize_op(struct ublk_device *dev, struct ublk_op *op)
  */
 int ublk_disk_resize(struct ublk_device *dev, u64 sectors)
 {
-	struct ublk_op op = { .run = ublk_resize_op, .must_run = true, .sectors = sectors };
+	struct ublk_op op = { .run = ublk_resize_op, .sectors = sectors };
 
 	return ublk_op_call(dev, &op);
 }

@@ -227,6 +227,7 @@ static void ublk_deliver_retry(struct ublk_session *s, struct ublk_queue *q,
 			       struct ublk_slot *slot, unsigned int issue_flags)
 {
 	struct request *rq = slot->rq;
+	struct request_queue *disk_queue = rq->q;
 	bool again = slot->retries++ < UBLK_COPY_RETRIES;
 
 	if (!again)
@@ -237,7 +238,7 @@ static void ublk_deliver_retry(struct ublk_session *s, struct ublk_queue *q,
 		return;
 	}
 	blk_mq_requeue_request(rq, false);
-	blk_mq_delay_kick_requeue_list(rq->q, UBLK_COPY_RETRY_MS);
+	blk_mq_delay_kick_requeue_list(disk_queue, UBLK_COPY_RETRY_MS);
 }
 
 /*

@@ -167,14 +167,15 @@ static int ublk_op_wait(struct ublk_op *op)
  *
  * Context: may sleep, for as long as I/O to the device takes.
  * Return: what the step returned; -EINTR if the caller has to go, in which case
- * a step that must run still does; -ENOMEM.
+ * a step that must run still does; -ENOMEM, but not for such a step.
  */
 int ublk_op_call(struct ublk_device *dev, const struct ublk_op *template)
 {
 	struct ublk_op *op;
 	int ret;
 
-	op = kmemdup(template, sizeof(*op), GFP_KERNEL_ACCOUNT);
+	op = kmemdup(template, sizeof(*op), GFP_KERNEL_ACCOUNT |
+		     (template->must_run ? __GFP_NOFAIL : 0));
 	if (!op) {
 		put_pid(template->pid);
 		return -ENOMEM;

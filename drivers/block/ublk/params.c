@@ -7,7 +7,6 @@
  * nothing reaches the block layer that it would have to warn about.
  */
 #include <linux/blkdev.h>
-#include <linux/log2.h>
 #include <linux/uaccess.h>
 
 #include "ublk.h"
@@ -79,8 +78,8 @@ static int ublk_validate_segment(const struct ublk_device *dev,
 {
 	const struct ublk_param_segment *p = &params->seg;
 
-	if (!is_power_of_2(p->seg_boundary_mask + 1) ||
-	    p->seg_boundary_mask + 1 < UBLK_MIN_SEGMENT_SIZE)
+	if (!ublk_is_low_mask(p->seg_boundary_mask) || p->seg_boundary_mask == U64_MAX ||
+	    p->seg_boundary_mask < UBLK_MIN_SEGMENT_SIZE - 1)
 		return -EINVAL;
 	if (p->max_segment_size < UBLK_MIN_SEGMENT_SIZE)
 		return -EINVAL;

@@ -35,6 +35,7 @@
 #include <linux/io_uring/cmd.h>
 #include <linux/kref.h>
 #include <linux/llist.h>
+#include <linux/miscdevice.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/wait.h>
@@ -319,13 +320,14 @@ static inline bool ublk_rq_has_data(struct request *rq)
 extern struct workqueue_struct *ublk_op_wq;
 extern struct workqueue_struct *ublk_sweep_wq;
 extern const struct file_operations ublk_ch_fops;
+extern struct miscdevice ublk_misc;
 
 /* ctrl.c */
 int ublk_ctrl_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
 
 /* dev.c */
 extern unsigned int ublk_max_unprivileged;
-int ublk_dev_register_class(struct device *parent);
+int ublk_dev_register_class(void);
 void ublk_dev_unregister_class(void);
 int ublk_dev_add(struct ublksrv_ctrl_dev_info *info, u32 header_id, void __user *reply);
 struct ublk_device *ublk_dev_find(u32 id);
