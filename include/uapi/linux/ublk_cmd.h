@@ -43,6 +43,8 @@
  * -EINVAL      the device is unprivileged (or the command is
  *              UBLK_U_CMD_GET_DEV_INFO2) and dev_path_len is 0, above 4096 or
  *              above len
+ * -EFAULT      that path cannot be read; -ENOMEM; and what looking it up gives,
+ *              -ENOENT for one
  * -EPERM       the path names something else than this device's /dev/ublkcN
  * -EACCES      the caller may not read that node, or, for a command that
  *              changes the device, not read and write it
