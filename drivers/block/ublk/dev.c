@@ -206,6 +206,8 @@ static void ublk_dev_free(struct device *d)
 		atomic_dec(&ublk_nr_unprivileged);
 	if (dev->id != UBLK_ID_AUTO) {
 		xa_erase(&ublk_ids, dev->id);
+		/* Pairs with prepare_to_wait_event() in ublk_dev_delete_all(). */
+		smp_mb();
 		wake_up_var(&ublk_ids);
 	}
 	kfree(dev);

@@ -28,10 +28,12 @@ static void ublk_dev_set_state(struct ublk_device *dev, u8 state, struct pid *se
  */
 static bool ublk_bdev_may_open(const struct ublk_device *dev)
 {
-	if (!ublk_dev_has(dev, UBLK_F_UNPRIVILEGED_DEV) || capable(CAP_SYS_ADMIN))
+	if (!ublk_dev_has(dev, UBLK_F_UNPRIVILEGED_DEV))
 		return true;
-	return uid_eq(current_uid(), dev->owner_uid) &&
-		gid_eq(current_gid(), dev->owner_gid);
+	if (uid_eq(current_uid(), dev->owner_uid) &&
+	    gid_eq(current_gid(), dev->owner_gid))
+		return true;
+	return capable(CAP_SYS_ADMIN);
 }
 
 static int ublk_bdev_open(struct gendisk *disk, blk_mode_t mode)

@@ -36,9 +36,9 @@ void ublk_op_init(struct ublk_op *op)
 	init_completion(&op->done);
 }
 
+/* Consumes a reference to the device, and with it, maybe, the device. */
 static void ublk_ops_kick(struct ublk_device *dev)
 {
-	get_device(&dev->dev);
 	if (!queue_work(ublk_op_wq, &dev->ops_work))
 		put_device(&dev->dev);
 }
@@ -48,10 +48,14 @@ static void ublk_ops_kick(struct ublk_device *dev)
  * @dev:	the device
  * @op:		the step; one reference goes to the queue
  *
+ * The step may drop references to the device that the caller counts on: it has
+ * to hold one of its own to use @dev afterwards.
+ *
  * Context: process; does not sleep.
  */
 void ublk_op_post(struct ublk_device *dev, struct ublk_op *op)
 {
+	get_device(&dev->dev);
 	scoped_guard(spinlock, &dev->lock)
 		list_add_tail(&op->node, &dev->ops);
 	ublk_ops_kick(dev);
@@ -63,6 +67,7 @@ void ublk_op_post(struct ublk_device *dev, struct ublk_op *op)
  */
 void ublk_ops_release(struct ublk_device *dev)
 {
+	get_device(&dev->dev);
 	scoped_guard(spinlock, &dev->lock)
 		dev->ops_held = false;
 	ublk_ops_kick(dev);

@@ -138,7 +138,7 @@ int ublk_ch_open(struct inode *inode, struct file *file)
 	get_device(&dev->dev);
 	file->private_data = s;
 	trace_ublk_session(dev->id, pid_nr(s->pid), s->gen, s->state);
-	return nonseekable_open(inode, file);
+	return 0;
 }
 
 static void ublk_gates_close(struct ublk_device *dev)
