@@ -35,7 +35,8 @@ FIXTURE_TEARDOWN_PARENT(name)						\
 {									\
 	int ret = td_reap(&self->td);					\
 									\
-	EXPECT_EQ(0, ret)						\
+	EXPECT_EQ(0, ret);						\
+	if (ret)							\
 		TH_LOG("device %d stays: %s", self->td.id, strerror(-ret)); \
 }
 

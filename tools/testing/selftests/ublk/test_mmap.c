@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The mapping of /dev/ublkcN: read only for ever, one length, one process.
+ * /dev/ublkcN as a file: its mapping is read only for ever, of one length and
+ * for one process; its data cannot be read or written in copy mode.
  */
 #include "fixture.h"
 
@@ -176,6 +177,49 @@ TEST_F(attached, descriptors_are_zero_at_first)
 {
 	EXPECT_TRUE(td_is_zero(td_desc(&self->td, 0, 0),
 			       4 * sizeof(struct ublksrv_io_desc)));
+}
+
+/* -- pread and pwrite ------------------------------------------------------ */
+
+TD_FIXTURE(live, td_go_live);
+
+static int try_pread(struct testdev *td, __u16 queue, __u16 tag)
+{
+	off_t pos = UBLKSRV_IO_BUF_OFFSET + ((__u64)queue << UBLK_QID_OFF) +
+		    ((__u64)tag << UBLK_TAG_OFF);
+	char buf[512];
+
+	return pread(td->cdev, buf, sizeof(buf), pos) < 0 ? -errno : 0;
+}
+
+TEST_F(live, data_cannot_be_read_in_copy_mode)
+{
+	struct testdev *td = &self->td;
+	struct td_req req;
+
+	td_write(td, td_page_buf(4096, 1), 4096, TD_AREA, 0);
+	ASSERT_EQ(0, td_next(td, &req));
+	EXPECT_EQ(-EACCES, try_pread(td, req.queue, req.tag));
+	td_answer(td, &req, 4096);
+}
+
+TEST_F(live, data_of_a_queue_that_is_not_there_cannot_be_read)
+{
+	EXPECT_EQ(-EINVAL, try_pread(&self->td, 9, 0));
+}
+
+TEST_F(attached, data_cannot_be_read_on_a_dead_device)
+{
+	EXPECT_EQ(-EACCES, try_pread(&self->td, 0, 0));
+}
+
+TEST_F(live, data_cannot_be_written_in_copy_mode)
+{
+	char buf[512] = { };
+
+	EXPECT_EQ(-1, pwrite(self->td.cdev, buf, sizeof(buf),
+			     UBLKSRV_IO_BUF_OFFSET));
+	EXPECT_EQ(EACCES, errno);
 }
 
 TEST_HARNESS_MAIN

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/blkdev.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -639,6 +640,31 @@ int td_fallocate(struct testdev *td, int mode, __u64 offset, __u64 len)
 
 	sqe = client_sqe(td, &client);
 	io_uring_prep_fallocate(sqe, td->bdev, mode, offset, len);
+	return client_send(td, sqe, client);
+}
+
+int td_writev(struct testdev *td, const struct iovec *iov, unsigned int nr,
+	      __u64 offset)
+{
+	struct io_uring_sqe *sqe;
+	int client;
+
+	sqe = client_sqe(td, &client);
+	io_uring_prep_writev(sqe, td->bdev, iov, nr, offset);
+	return client_send(td, sqe, client);
+}
+
+int td_discard(struct testdev *td, __u64 offset, __u64 len)
+{
+	struct io_uring_sqe *sqe;
+	int client;
+
+	sqe = client_sqe(td, &client);
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->fd = td->bdev;
+	sqe->cmd_op = BLOCK_URING_CMD_DISCARD;
+	sqe->addr = offset;
+	sqe->addr3 = len;
 	return client_send(td, sqe, client);
 }
 

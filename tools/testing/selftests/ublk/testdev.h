@@ -17,6 +17,7 @@
 
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include "ublk.h"
 
 #define TD_DEADLINE_MS	12000
@@ -128,7 +129,10 @@ int td_read(struct testdev *td, void *buf, __u32 len, __u64 offset);
 int td_write(struct testdev *td, const void *buf, __u32 len, __u64 offset,
 	     int rw_flags);
 int td_fsync(struct testdev *td);
+int td_writev(struct testdev *td, const struct iovec *iov, unsigned int nr,
+	      __u64 offset);
 int td_fallocate(struct testdev *td, int mode, __u64 offset, __u64 len);
+int td_discard(struct testdev *td, __u64 offset, __u64 len);
 int td_wait(struct testdev *td, int client);
 bool td_done(struct testdev *td, int client);
 

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Partitions: found by themselves, not found if the server asked so, and no
+ * obstacle when the server dies or the disk is stopped during the scan.
+ */
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+
+#include "fixture.h"
+
+TD_FIXTURE(driver, td_no_device);
+
+/* One primary partition: 8 MiB from 1 MiB on. */
+static void write_mbr(char *sector)
+{
+	unsigned char *entry = (unsigned char *)sector + 446;
+	__u32 start = 2048, sectors = 16384;
+
+	memset(sector, 0, 512);
+	entry[4] = 0x83;
+	memcpy(entry + 8, &start, 4);
+	memcpy(entry + 12, &sectors, 4);
+	sector[510] = 0x55;
+	sector[511] = (char)0xaa;
+}
+
+/* A loop disk, in a process of its own, on memory with a partition table. */
+static int spawn_partitioned(struct testdev *td, __u64 flags)
+{
+	struct ublk_options opts;
+	char path[32], sector[512];
+	int fd = memfd_create("partitioned", 0);
+
+	write_mbr(sector);
+	if (fd < 0 || ftruncate(fd, TD_SIZE) || pwrite(fd, sector, 512, 0) != 512)
+		return -errno;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ublk_options_init(&opts);
+	opts.target = &ublk_loop_target;
+	opts.file = path;
+	opts.flags = flags;
+	return td_spawn(td, &opts);
+}
+
+static bool has_partition(void *arg)
+{
+	struct testdev *td = arg;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/block/ublkb%d/ublkb%dp1", td->id,
+		 td->id);
+	return access(path, F_OK) == 0;
+}
+
+TEST_F(driver, partition_is_found_after_start)
+{
+	ASSERT_EQ(0, spawn_partitioned(&self->td, 0));
+	EXPECT_TRUE(td_poll_until(has_partition, &self->td));
+}
+
+TEST_F(driver, partition_shows_its_place)
+{
+	struct testdev *td = &self->td;
+	char attr[32];
+
+	ASSERT_EQ(0, spawn_partitioned(td, 0));
+	ASSERT_TRUE(td_poll_until(has_partition, td));
+	snprintf(attr, sizeof(attr), "ublkb%dp1/start", td->id);
+	EXPECT_EQ(2048, td_sysfs_number(td, attr));
+	snprintf(attr, sizeof(attr), "ublkb%dp1/size", td->id);
+	EXPECT_EQ(16384, td_sysfs_number(td, attr));
+}
+
+TEST_F(driver, partition_is_not_looked_for_if_the_server_says_so)
+{
+	struct testdev *td = &self->td;
+
+	ASSERT_EQ(0, spawn_partitioned(td, UBLK_F_NO_AUTO_PART_SCAN));
+	td_settle(td, 500);
+	EXPECT_FALSE(has_partition(td));
+}
+
+TEST_F(driver, partition_is_found_on_demand)
+{
+	struct testdev *td = &self->td;
+
+	ASSERT_EQ(0, spawn_partitioned(td, UBLK_F_NO_AUTO_PART_SCAN));
+	ASSERT_EQ(0, ioctl(td->bdev, BLKRRPART));
+	EXPECT_TRUE(has_partition(td));
+}
+
+TEST_F(driver, partitions_go_with_the_disk)
+{
+	struct testdev *td = &self->td;
+
+	ASSERT_EQ(0, spawn_partitioned(td, 0));
+	ASSERT_TRUE(td_poll_until(has_partition, td));
+	td_close_disk(td);
+	ASSERT_EQ(0, td_ctl(td, UBLK_U_CMD_STOP_DEV, 0));
+	EXPECT_FALSE(has_partition(td));
+}
+
+/* An open partition is an open disk. */
+TEST_F(driver, try_stop_refuses_a_disk_with_an_open_partition)
+{
+	struct testdev *td = &self->td;
+	char path[32];
+
+	ASSERT_EQ(0, spawn_partitioned(td, 0));
+	ASSERT_TRUE(td_poll_until(has_partition, td));
+	td_close_disk(td);
+	snprintf(path, sizeof(path), "/dev/ublkb%dp1", td->id);
+	ASSERT_LE(0, open(path, O_RDONLY));
+	EXPECT_EQ(-EBUSY, td_ctl(td, UBLK_U_CMD_TRY_STOP_DEV, 0));
+}
+
+/* -- a scan that gets no answer -------------------------------------------- */
+
+static int live_unanswered(struct testdev *td)
+{
+	int ret;
+
+	td->info.flags = 0;
+	ret = td_add_fetched(td);
+	/* From here on reads of the scan are left lying. */
+	return ret ? ret : td_start(td);
+}
+
+TD_FIXTURE(scanned, live_unanswered);
+
+/* Control commands without the pump, which would answer the scan. */
+static int ctl_only(struct testdev *td, __u32 op)
+{
+	struct ublksrv_ctrl_cmd cmd = { .dev_id = td->id, .queue_id = -1 };
+	int ret, res;
+
+	ret = ublk_ctrl_submit(&td->ctrl, op, &cmd);
+	if (!ret)
+		ret = ublk_ctrl_wait(&td->ctrl, TD_DEADLINE_MS, &res);
+	return ret ? ret : res;
+}
+
+TEST_F(scanned, server_that_leaves_during_the_scan_leaves_a_dead_device)
+{
+	struct testdev *td = &self->td;
+
+	td_detach(td);
+	EXPECT_EQ(0, ctl_only(td, UBLK_U_CMD_DEL_DEV));
+}
+
+TEST_F(driver, start_and_delete_in_a_loop_leave_nothing)
+{
+	struct testdev *td = &self->td;
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		td->info.dev_id = UBLK_AUTO_ID;
+		td->info.flags = 0;
+		ASSERT_EQ(0, td_add_fetched(td));
+		ASSERT_EQ(0, td_start(td));
+		if (i % 2)
+			ASSERT_EQ(0, td_ctl(td, UBLK_U_CMD_STOP_DEV, 0));
+		ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_DEL_DEV, 0));
+		ASSERT_EQ(-ENODEV, td_wait_end(td, 0, 0));
+		td_detach(td);
+		ASSERT_EQ(0, td_ctl_wait(td));
+	}
+}
+
+/* Closing the disk while its table is read again must not lock anyone up. */
+TEST_F(driver, rescan_and_close_in_a_loop_end)
+{
+	struct testdev *td = &self->td;
+	int i;
+
+	ASSERT_EQ(0, spawn_partitioned(td, 0));
+	for (i = 0; i < 20; i++) {
+		td_read(td, td_page_buf(4096, 0), 4096, TD_AREA);
+		ioctl(td->bdev, BLKRRPART);
+		td_close_disk(td);
+		ASSERT_EQ(0, td_open_disk(td));
+	}
+}
+
+TEST_HARNESS_MAIN
