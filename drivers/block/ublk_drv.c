@@ -28,6 +28,8 @@ const struct file_operations ublk_ch_fops = {
 	.flush		= ublk_ch_flush,
 	.release	= ublk_ch_release,
 	.mmap		= ublk_ch_mmap,
+	.read_iter	= ublk_ch_rw,
+	.write_iter	= ublk_ch_rw,
 	.uring_cmd	= ublk_ch_uring_cmd,
 };
 

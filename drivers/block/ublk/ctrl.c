@@ -227,7 +227,7 @@ static int ublk_ctrl_check_node(struct ublk_device *dev, const char *name, int m
 		return ret;
 
 	inode = d_backing_inode(path.dentry);
-	if (!S_ISCHR(inode->i_mode) || inode->i_rdev != ublk_dev_devt(dev))
+	if (!S_ISCHR(inode->i_mode) || inode->i_rdev != dev->dev.devt)
 		ret = -EPERM;
 	else if (inode_permission(&nop_mnt_idmap, inode, mask))
 		ret = -EACCES;

@@ -34,17 +34,6 @@ static const struct class ublk_class = {
 };
 
 /**
- * ublk_dev_devt - device number of ublkcN
- * @dev:	the device
- *
- * Return: the number; the minor is the id.
- */
-dev_t ublk_dev_devt(const struct ublk_device *dev)
-{
-	return MKDEV(MAJOR(ublk_ch_devt), dev->id);
-}
-
-/**
  * ublk_dev_register_class - prepare for devices
  *
  * Return: 0 or an error.
@@ -366,7 +355,7 @@ static int ublk_dev_build(struct ublk_device *dev)
 
 	dev->dev.class = &ublk_class;
 	dev->dev.parent = ublk_misc.this_device;
-	dev->dev.devt = ublk_dev_devt(dev);
+	dev->dev.devt = MKDEV(MAJOR(ublk_ch_devt), dev->id);
 	cdev_init(&dev->cdev, &ublk_ch_fops);
 	dev->cdev.owner = THIS_MODULE;
 	return dev_set_name(&dev->dev, "ublkc%u", dev->id);

@@ -17,7 +17,7 @@ static void ublk_dev_set_state(struct ublk_device *dev, u8 state, struct pid *se
 {
 	lockdep_assert_held(&dev->lock);
 	trace_ublk_state(dev->id, dev->state, state);
-	dev->state = state;
+	WRITE_ONCE(dev->state, state);
 	put_pid(dev->server_pid);
 	dev->server_pid = get_pid(server);
 }

@@ -12,10 +12,6 @@
  *                                                     READ data copied
  *                                                     BUSY -> ARMED
  *                                                     request ended
- *
- * This file is also the only one that takes a request away from a server that
- * cannot answer it: io_uring cancels a command, the session is swept, or the
- * timer finds a dying task.
  */
 #include <linux/blk-mq.h>
 #include <linux/capability.h>
@@ -68,9 +64,15 @@ static void ublk_rq_finish(struct request *rq, blk_status_t status,
 	local_bh_enable();
 }
 
-/* No server will answer this request. */
-static void ublk_rq_abort(struct ublk_queue *q, struct ublk_slot *slot,
-			  struct request *rq)
+/**
+ * ublk_rq_abort - end a request that no server will answer
+ * @q:		its queue
+ * @slot:	its slot, which is in other hands by now
+ * @rq:		the request
+ *
+ * Context: process or task work; does not sleep.
+ */
+void ublk_rq_abort(struct ublk_queue *q, struct ublk_slot *slot, struct request *rq)
 {
 	trace_ublk_abort(q->dev->id, q->q_id, slot->tag, slot->op,
 			 blk_rq_pos(rq), blk_rq_bytes(rq));
@@ -141,23 +143,6 @@ static struct ublk_outcome ublk_commit_outcome(struct ublk_slot *slot,
 static void ublk_cmd_complete(struct io_uring_cmd *cmd, int result)
 {
 	io_uring_cmd_done(cmd, result, IO_URING_CMD_TASK_WORK_ISSUE_FLAGS);
-}
-
-static void ublk_cmd_abort_tw(struct io_tw_req tw_req, io_tw_token_t tw)
-{
-	ublk_cmd_complete(io_uring_cmd_from_tw(tw_req), UBLK_IO_RES_ABORT);
-}
-
-/*
- * The caller has cancelled an armed slot and has no business under the lock of
- * the ring that its command belongs to.
- */
-static void ublk_slot_abort_cmd(struct ublk_slot *slot)
-{
-	struct io_uring_cmd *cmd = slot->cmd;
-
-	slot->cmd = NULL;
-	io_uring_cmd_complete_in_task(cmd, ublk_cmd_abort_tw);
 }
 
 static void ublk_slot_hold(struct ublk_queue *q, struct ublk_slot *slot,
@@ -743,141 +728,6 @@ int ublk_ch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		return -EIOCBQUEUED;
 	}
 	return ublk_io_issue(cmd, issue_flags);
-}
-
-/*
- * Taking requests away from a server.
- */
-
-/**
- * ublk_queue_cancel_idle - hand back every command that waits for a request
- * @q:	queue of a session that arms nothing any more
- *
- * Context: process, a grace period after ublk_session_may_arm() became false.
- */
-void ublk_queue_cancel_idle(struct ublk_queue *q)
-{
-	for (unsigned int tag = 0; tag < q->depth; tag++) {
-		struct ublk_slot *slot = &q->slots[tag];
-
-		if (ublk_slot_cancel(q, slot))
-			ublk_slot_abort_cmd(slot);
-	}
-}
-
-/*
- * Take the slot out of its server's hands. Returns its request, which the
- * caller has to end, or NULL if there is none or it is in somebody's hands.
- */
-static struct request *ublk_slot_steal(struct ublk_queue *q, struct ublk_slot *slot)
-{
-	struct request *rq;
-
-	if (ublk_slot_cancel(q, slot)) {
-		ublk_slot_abort_cmd(slot);
-		return NULL;
-	}
-	if (!ublk_slot_take(q, slot, UBLK_SLOT_QUEUED) &&
-	    !ublk_slot_take(q, slot, UBLK_SLOT_SERVER) &&
-	    !ublk_slot_take(q, slot, UBLK_SLOT_NEED_DATA))
-		return NULL;
-
-	rq = slot->rq;
-	ublk_slot_leave(q, slot, UBLK_SLOT_CANCELED);
-	return rq;
-}
-
-/**
- * ublk_queue_sweep - end what a dead server leaves behind
- * @q:	queue of a session whose server is gone
- *
- * Nobody arms or claims a slot any more; one that is BUSY belongs to task work
- * that will see the death by itself.
- *
- * Context: process, a grace period after the gates were closed. Does not wait.
- */
-void ublk_queue_sweep(struct ublk_queue *q)
-{
-	for (unsigned int tag = 0; tag < q->depth; tag++) {
-		struct ublk_slot *slot = &q->slots[tag];
-		struct request *rq = ublk_slot_steal(q, slot);
-
-		if (rq)
-			ublk_rq_abort(q, slot, rq);
-	}
-}
-
-/**
- * ublk_queue_reset - empty the slots for the next server
- * @q:	queue of a session that is over: released, swept, and a grace period ago
- */
-void ublk_queue_reset(struct ublk_queue *q)
-{
-	for (unsigned int tag = 0; tag < q->depth; tag++) {
-		struct ublk_slot *slot = &q->slots[tag];
-
-		if (slot->task)
-			put_task_struct(slot->task);
-		slot->task = NULL;
-		slot->cmd = NULL;
-		slot->rq = NULL;
-		ublk_slot_reset(q, slot);
-	}
-}
-
-static bool ublk_task_is_dying(struct task_struct *task)
-{
-	return (READ_ONCE(task->flags) & (PF_EXITING | PF_POSTCOREDUMP)) ||
-		(READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT);
-}
-
-/* End all that @task holds on the queue. Returns whether @rq was part of it. */
-static bool ublk_queue_sweep_task(struct ublk_queue *q, struct task_struct *task,
-				  const struct request *rq)
-{
-	bool found = false;
-
-	for (unsigned int tag = 0; tag < q->depth; tag++) {
-		struct ublk_slot *slot = &q->slots[tag];
-		struct request *stolen;
-
-		if (READ_ONCE(slot->task) != task)
-			continue;
-		stolen = ublk_slot_steal(q, slot);
-		if (!stolen)
-			continue;
-		found |= stolen == rq;
-		ublk_rq_abort(q, slot, stolen);
-	}
-	return found;
-}
-
-/*
- * A server may take as long as it likes, but it may also be unable to die: one
- * of its threads sleeps on this very device, or dumps core to it. Its files are
- * then never released, and this tick is what ends its requests. An unprivileged
- * server has no right to sit on a request for longer.
- */
-static enum blk_eh_timer_return ublk_mq_timeout(struct request *rq)
-{
-	struct ublk_queue *q = rq->mq_hctx->driver_data;
-	int tag = READ_ONCE(rq->tag);
-	struct ublk_session *s;
-	struct task_struct *task;
-
-	guard(rcu)();
-	s = rcu_dereference(q->dev->session);
-	if (!s || READ_ONCE(s->state) >= UBLK_SESSION_RELEASED ||
-	    tag < 0 || tag >= q->depth)
-		return BLK_EH_RESET_TIMER;
-
-	if (ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV))
-		kill_pid(s->pid, SIGKILL, 1);
-
-	task = READ_ONCE(q->slots[tag].task);
-	if (task && ublk_task_is_dying(task) && ublk_queue_sweep_task(q, task, rq))
-		return BLK_EH_DONE;
-	return BLK_EH_RESET_TIMER;
 }
 
 const struct blk_mq_ops ublk_mq_ops = {

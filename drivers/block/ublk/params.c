@@ -205,7 +205,7 @@ int ublk_params_set(struct ublk_device *dev, void __user *arg, u32 len)
 int ublk_params_get(struct ublk_device *dev, void __user *arg, u32 len)
 {
 	struct ublk_params header, p;
-	dev_t devt = ublk_dev_devt(dev);
+	dev_t devt = dev->dev.devt;
 	int ret;
 
 	ret = ublk_params_header(arg, len, &header);

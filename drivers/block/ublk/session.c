@@ -1,24 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * One open of ublkcN is one server: how it comes, how it maps the descriptors,
- * and the two ways in which it goes.
- *
- * Its file may be released: then no command of it is left. Before that its
- * process may be known to be dead, because the last thread closes its files; the
- * release can be a long way off then, behind an unmount that waits for this very
- * disk. In both cases the gates are closed, a grace period lets those through
- * who saw them open, and a sweep ends what the server owned. Neither of them
- * waits for I/O. What has to wait, the removal of the disk, is an op.
+ * The server session: what is known of one server, how it becomes the device's
+ * server, when its queues open for requests, and how far it is on its way out.
  */
-#include <linux/file.h>
-#include <linux/fs.h>
-#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/pid.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/vmalloc.h>
 
 #include "slot.h"
 
@@ -33,50 +22,15 @@ static void ublk_session_free(struct kref *ref)
 	kvfree_rcu(s, rcu);
 }
 
-static void ublk_session_sweep(struct ublk_session *s)
-{
-	for (unsigned int i = 0; i < s->dev->nr_queues; i++)
-		ublk_queue_sweep(s->dev->queues[i]);
-}
-
-static void ublk_session_dead_work(struct work_struct *work)
-{
-	struct ublk_session *s = container_of(to_rcu_work(work),
-					      struct ublk_session, dead_work);
-
-	ublk_session_sweep(s);
-}
-
-static void ublk_session_release_work(struct work_struct *work)
-{
-	struct ublk_session *s = container_of(to_rcu_work(work),
-					      struct ublk_session, release_work);
-
-	ublk_session_sweep(s);
-	ublk_op_post(s->dev, &s->end_op);
-}
-
-/*
- * The last step of a session: without recovery the disk goes with its server.
+/**
+ * ublk_session_alloc - a session for the current process
+ * @dev:	the device
+ *
+ * The caller fills in the works and what @end_op runs.
+ *
+ * Return: the session, or NULL without memory.
  */
-static int ublk_session_end_op(struct ublk_device *dev, struct ublk_op *op)
-{
-	struct ublk_session *s = container_of(op, struct ublk_session, end_op);
-
-	flush_rcu_work(&s->dead_work);
-	ublk_disk_remove(dev, false);
-	for (unsigned int i = 0; i < dev->nr_queues; i++)
-		ublk_queue_reset(dev->queues[i]);
-
-	scoped_guard(spinlock, &dev->lock)
-		RCU_INIT_POINTER(dev->session, NULL);
-	ublk_session_advance(s, UBLK_SESSION_ENDED);
-	put_device(&dev->dev);
-	module_put(THIS_MODULE);
-	return 0;
-}
-
-static struct ublk_session *ublk_session_alloc(struct ublk_device *dev)
+struct ublk_session *ublk_session_alloc(struct ublk_device *dev)
 {
 	struct ublk_session *s;
 
@@ -86,59 +40,61 @@ static struct ublk_session *ublk_session_alloc(struct ublk_device *dev)
 
 	s->dev = dev;
 	s->pid = get_pid(task_tgid(current));
-	INIT_RCU_WORK(&s->dead_work, ublk_session_dead_work);
-	INIT_RCU_WORK(&s->release_work, ublk_session_release_work);
 	ublk_op_init(&s->end_op);
-	s->end_op.run = ublk_session_end_op;
 	s->end_op.free = ublk_session_free;
 	s->end_op.must_run = true;
 	return s;
 }
 
-static int ublk_session_publish(struct ublk_session *s)
+/**
+ * ublk_session_put - drop the reference that comes with ublk_session_alloc()
+ * @s:	the session
+ */
+void ublk_session_put(struct ublk_session *s)
+{
+	kref_put(&s->end_op.ref, s->end_op.free);
+}
+
+/**
+ * ublk_session_publish - make a session the server of its device
+ * @s:	the session; the device's module reference and one to the device are its
+ *	own from now on, until ublk_session_retire()
+ *
+ * Return: 0; -EBUSY while there is another; -ENODEV after DEL_DEV.
+ */
+int ublk_session_publish(struct ublk_session *s)
 {
 	struct ublk_device *dev = s->dev;
 
-	guard(spinlock)(&dev->lock);
-	if (dev->deleted)
-		return -ENODEV;
-	if (ublk_dev_session(dev))
-		return -EBUSY;
-	s->gen = ++dev->gen;
-	rcu_assign_pointer(dev->session, s);
+	scoped_guard(spinlock, &dev->lock) {
+		if (dev->deleted)
+			return -ENODEV;
+		if (ublk_dev_session(dev))
+			return -EBUSY;
+		s->gen = ++dev->gen;
+		rcu_assign_pointer(dev->session, s);
+	}
+	__module_get(THIS_MODULE);
+	get_device(&dev->dev);
+	trace_ublk_session(dev->id, pid_nr(s->pid), s->gen, s->state);
 	return 0;
 }
 
 /**
- * ublk_ch_open - a server attaches
- * @inode:	of ublkcN
- * @file:	the open file
+ * ublk_session_retire - make room for the next session
+ * @s:	session that is over
  *
- * Return: 0, -EBUSY while another server is attached or its end is not through,
- * -ENODEV after DEL_DEV, -ENOMEM.
+ * Context: op.
  */
-int ublk_ch_open(struct inode *inode, struct file *file)
+void ublk_session_retire(struct ublk_session *s)
 {
-	struct ublk_device *dev = container_of(inode->i_cdev, struct ublk_device, cdev);
-	struct ublk_session *s;
-	int ret;
+	struct ublk_device *dev = s->dev;
 
-	s = ublk_session_alloc(dev);
-	if (!s)
-		return -ENOMEM;
-
-	ret = ublk_session_publish(s);
-	if (ret) {
-		ublk_session_free(&s->end_op.ref);
-		return ret;
-	}
-
-	/* Both are dropped at the end of the session, after the file's own. */
-	__module_get(THIS_MODULE);
-	get_device(&dev->dev);
-	file->private_data = s;
-	trace_ublk_session(dev->id, pid_nr(s->pid), s->gen, s->state);
-	return 0;
+	scoped_guard(spinlock, &dev->lock)
+		RCU_INIT_POINTER(dev->session, NULL);
+	ublk_session_advance(s, UBLK_SESSION_ENDED);
+	put_device(&dev->dev);
+	module_put(THIS_MODULE);
 }
 
 static void ublk_gates_close(struct ublk_device *dev)
@@ -175,25 +131,6 @@ bool ublk_session_advance(struct ublk_session *s, enum ublk_session_state to)
 }
 
 /**
- * ublk_session_stop - take back the commands of a server that lives on
- * @s:	session of a device whose disk is gone
- *
- * The server gets UBLK_IO_RES_ABORT for each command that waits for a request.
- *
- * Context: op, waits for a grace period.
- */
-void ublk_session_stop(struct ublk_session *s)
-{
-	struct ublk_device *dev = s->dev;
-
-	if (!ublk_session_advance(s, UBLK_SESSION_STOPPING))
-		return;
-	synchronize_rcu_expedited();
-	for (unsigned int i = 0; i < dev->nr_queues; i++)
-		ublk_queue_cancel_idle(dev->queues[i]);
-}
-
-/**
  * ublk_session_count_fetch - a slot has left UBLK_SLOT_EMPTY
  * @s:	the session
  * @q:	queue of the slot
@@ -217,112 +154,3 @@ void ublk_session_count_fetch(struct ublk_session *s, struct ublk_queue *q)
 	wake_up_all(&dev->wq);
 }
 
-/*
- * Is this the last thread of the one process that serves the device? Then what
- * that process owns will not be answered, whoever else has the file open.
- */
-static bool ublk_server_dies(const struct ublk_session *s)
-{
-	return (current->flags & PF_EXITING) &&
-		!atomic_read(&current->signal->live) &&
-		READ_ONCE(s->io_tgid) == task_tgid(current) &&
-		!READ_ONCE(s->shared);
-}
-
-/**
- * ublk_ch_flush - a descriptor of ublkcN is closed
- * @file:	the open file
- * @id:		who closes it
- *
- * Return: 0
- */
-int ublk_ch_flush(struct file *file, fl_owner_t id)
-{
-	struct ublk_session *s = file->private_data;
-
-	if (ublk_server_dies(s) && ublk_session_advance(s, UBLK_SESSION_DEAD))
-		queue_rcu_work(ublk_sweep_wq, &s->dead_work);
-	return 0;
-}
-
-/**
- * ublk_ch_release - the last reference to ublkcN is gone
- * @inode:	of ublkcN
- * @file:	the file
- *
- * Return: 0
- */
-int ublk_ch_release(struct inode *inode, struct file *file)
-{
-	struct ublk_session *s = file->private_data;
-
-	ublk_session_advance(s, UBLK_SESSION_RELEASED);
-	queue_rcu_work(ublk_sweep_wq, &s->release_work);
-	return 0;
-}
-
-/* The first task to map the descriptors decides whose memory they belong in. */
-static bool ublk_session_claim_mm(struct ublk_session *s, struct mm_struct *mm)
-{
-	struct mm_struct *first = cmpxchg(&s->mm, NULL, mm);
-
-	if (!first)
-		mmgrab(mm);
-	return !first || first == mm;
-}
-
-/* Bytes of a queue's descriptors, as they are mapped. */
-static size_t ublk_queue_map_size(const struct ublk_queue *q)
-{
-	return PAGE_ALIGN((size_t)q->depth * q->stride);
-}
-
-static int ublk_queue_map(struct ublk_queue *q, struct vm_area_struct *vma)
-{
-	size_t size = ublk_queue_map_size(q);
-	int ret;
-
-	for (size_t at = 0; at < size; at += PAGE_SIZE) {
-		ret = vm_insert_page(vma, vma->vm_start + at,
-				     vmalloc_to_page(q->descs + at));
-		if (ret)
-			return ret;
-	}
-	return 0;
-}
-
-/**
- * ublk_ch_mmap - map the descriptors of one queue
- * @file:	ublkcN
- * @vma:	the offset chooses the queue; each has room for as many tags as a
- *		queue may ever have
- *
- * The mapping can be read and stays so: what a server could write here, the
- * driver would have to distrust.
- *
- * Return: 0; -EINVAL for another process than the first to map, for an offset
- * beyond the last queue, or for any other length than the queue's; -EPERM for a
- * writable mapping; -ENOMEM.
- */
-int ublk_ch_mmap(struct file *file, struct vm_area_struct *vma)
-{
-	struct ublk_session *s = file->private_data;
-	struct ublk_device *dev = s->dev;
-	size_t slot_size = PAGE_ALIGN(UBLK_MAX_QUEUE_DEPTH * dev->queues[0]->stride);
-	u64 q_id = div_u64((u64)vma->vm_pgoff << PAGE_SHIFT, slot_size);
-	struct ublk_queue *q;
-
-	if (!ublk_session_claim_mm(s, current->mm))
-		return -EINVAL;
-	if (vma->vm_flags & VM_WRITE)
-		return -EPERM;
-	if (q_id >= dev->nr_queues)
-		return -EINVAL;
-
-	q = dev->queues[q_id];
-	if (vma->vm_end - vma->vm_start != ublk_queue_map_size(q))
-		return -EINVAL;
-
-	vm_flags_mod(vma, VM_DONTEXPAND | VM_DONTDUMP, VM_MAYWRITE);
-	return ublk_queue_map(q, vma);
-}

@@ -336,7 +336,6 @@ void ublk_dev_delete_all(void);
 struct ublk_tombstone *ublk_tombstone_get(struct ublk_device *dev);
 int ublk_tombstone_wait(struct ublk_tombstone *t);
 void ublk_dev_get_info(struct ublk_device *dev, struct ublksrv_ctrl_dev_info *info);
-dev_t ublk_dev_devt(const struct ublk_device *dev);
 
 /* disk.c */
 extern const struct block_device_operations ublk_bdev_fops;
@@ -348,21 +347,31 @@ void ublk_disk_stop_op(struct ublk_device *dev);
 void ublk_disk_remove(struct ublk_device *dev, bool served);
 void ublk_disk_scan_work(struct work_struct *work);
 
-/* session.c */
+/* char.c */
 int ublk_ch_open(struct inode *inode, struct file *file);
 int ublk_ch_flush(struct file *file, fl_owner_t id);
 int ublk_ch_release(struct inode *inode, struct file *file);
 int ublk_ch_mmap(struct file *file, struct vm_area_struct *vma);
+ssize_t ublk_ch_rw(struct kiocb *iocb, struct iov_iter *iter);
+
+/* session.c */
+struct ublk_session *ublk_session_alloc(struct ublk_device *dev);
+void ublk_session_put(struct ublk_session *s);
+int ublk_session_publish(struct ublk_session *s);
+void ublk_session_retire(struct ublk_session *s);
 bool ublk_session_advance(struct ublk_session *s, enum ublk_session_state to);
-void ublk_session_stop(struct ublk_session *s);
 void ublk_session_count_fetch(struct ublk_session *s, struct ublk_queue *q);
+
+/* sweep.c */
+void ublk_session_stop(struct ublk_session *s);
+void ublk_session_sweep(struct ublk_session *s);
+void ublk_session_reset(struct ublk_session *s);
+enum blk_eh_timer_return ublk_mq_timeout(struct request *rq);
 
 /* io.c */
 extern const struct blk_mq_ops ublk_mq_ops;
 int ublk_ch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
-void ublk_queue_cancel_idle(struct ublk_queue *q);
-void ublk_queue_sweep(struct ublk_queue *q);
-void ublk_queue_reset(struct ublk_queue *q);
+void ublk_rq_abort(struct ublk_queue *q, struct ublk_slot *slot, struct request *rq);
 
 /* buf.c */
 unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len);

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * ublkcN, the server's side of a device: how a server comes, maps the
+ * descriptors, and the two ways in which it goes.
+ *
+ * Its file may be released: then no command of it is left. Before that its
+ * process may be known to be dead, because the last thread closes its files; the
+ * release can be a long way off then, behind an unmount that waits for this very
+ * disk. In both cases the gates are closed, a grace period lets those through
+ * who saw them open, and a sweep ends what the server owned. Neither of them
+ * waits for I/O. What has to wait, the removal of the disk, is an op.
+ */
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/pid.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/uio.h>
+#include <linux/vmalloc.h>
+
+#include "ublk.h"
+#include <trace/events/ublk.h>
+
+static void ublk_session_dead_work(struct work_struct *work)
+{
+	struct ublk_session *s = container_of(to_rcu_work(work),
+					      struct ublk_session, dead_work);
+
+	ublk_session_sweep(s);
+}
+
+static void ublk_session_release_work(struct work_struct *work)
+{
+	struct ublk_session *s = container_of(to_rcu_work(work),
+					      struct ublk_session, release_work);
+
+	ublk_session_sweep(s);
+	ublk_op_post(s->dev, &s->end_op);
+}
+
+/*
+ * The last step of a session: without recovery the disk goes with its server.
+ */
+static int ublk_session_end_op(struct ublk_device *dev, struct ublk_op *op)
+{
+	struct ublk_session *s = container_of(op, struct ublk_session, end_op);
+
+	flush_rcu_work(&s->dead_work);
+	ublk_disk_remove(dev, false);
+	ublk_session_reset(s);
+
+	ublk_session_retire(s);
+	return 0;
+}
+
+/**
+ * ublk_ch_open - a server attaches
+ * @inode:	of ublkcN
+ * @file:	the open file
+ *
+ * Return: 0, -EBUSY while another server is attached or its end is not through,
+ * -ENODEV after DEL_DEV, -ENOMEM.
+ */
+int ublk_ch_open(struct inode *inode, struct file *file)
+{
+	struct ublk_device *dev = container_of(inode->i_cdev, struct ublk_device, cdev);
+	struct ublk_session *s;
+	int ret;
+
+	s = ublk_session_alloc(dev);
+	if (!s)
+		return -ENOMEM;
+	INIT_RCU_WORK(&s->dead_work, ublk_session_dead_work);
+	INIT_RCU_WORK(&s->release_work, ublk_session_release_work);
+	s->end_op.run = ublk_session_end_op;
+
+	ret = ublk_session_publish(s);
+	if (ret)
+		ublk_session_put(s);
+	file->private_data = s;
+	return ret;
+}
+
+/*
+ * Is this the last thread of the one process that serves the device? Then what
+ * that process owns will not be answered, whoever else has the file open.
+ */
+static bool ublk_server_dies(const struct ublk_session *s)
+{
+	return (current->flags & PF_EXITING) &&
+		!atomic_read(&current->signal->live) &&
+		READ_ONCE(s->io_tgid) == task_tgid(current) &&
+		!READ_ONCE(s->shared);
+}
+
+/**
+ * ublk_ch_flush - a descriptor of ublkcN is closed
+ * @file:	the open file
+ * @id:		who closes it
+ *
+ * Return: 0
+ */
+int ublk_ch_flush(struct file *file, fl_owner_t id)
+{
+	struct ublk_session *s = file->private_data;
+
+	if (ublk_server_dies(s) && ublk_session_advance(s, UBLK_SESSION_DEAD))
+		queue_rcu_work(ublk_sweep_wq, &s->dead_work);
+	return 0;
+}
+
+/**
+ * ublk_ch_release - the last reference to ublkcN is gone
+ * @inode:	of ublkcN
+ * @file:	the file
+ *
+ * Return: 0
+ */
+int ublk_ch_release(struct inode *inode, struct file *file)
+{
+	struct ublk_session *s = file->private_data;
+
+	ublk_session_advance(s, UBLK_SESSION_RELEASED);
+	queue_rcu_work(ublk_sweep_wq, &s->release_work);
+	return 0;
+}
+
+/* The first task to map the descriptors decides whose memory they belong in. */
+static bool ublk_session_claim_mm(struct ublk_session *s, struct mm_struct *mm)
+{
+	struct mm_struct *first = cmpxchg(&s->mm, NULL, mm);
+
+	if (!first)
+		mmgrab(mm);
+	return !first || first == mm;
+}
+
+/* Bytes of a queue's descriptors, as they are mapped. */
+static size_t ublk_queue_map_size(const struct ublk_queue *q)
+{
+	return PAGE_ALIGN((size_t)q->depth * q->stride);
+}
+
+static int ublk_queue_map(struct ublk_queue *q, struct vm_area_struct *vma)
+{
+	size_t size = ublk_queue_map_size(q);
+	int ret;
+
+	for (size_t at = 0; at < size; at += PAGE_SIZE) {
+		ret = vm_insert_page(vma, vma->vm_start + at,
+				     vmalloc_to_page(q->descs + at));
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/**
+ * ublk_ch_mmap - map the descriptors of one queue
+ * @file:	ublkcN
+ * @vma:	the offset chooses the queue; each has room for as many tags as a
+ *		queue may ever have
+ *
+ * The mapping can be read and stays so: what a server could write here, the
+ * driver would have to distrust.
+ *
+ * Return: 0; -EINVAL for another process than the first to map, for an offset
+ * beyond the last queue, or for any other length than the queue's; -EPERM for a
+ * writable mapping; -ENOMEM.
+ */
+int ublk_ch_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct ublk_session *s = file->private_data;
+	struct ublk_device *dev = s->dev;
+	size_t slot_size = PAGE_ALIGN(UBLK_MAX_QUEUE_DEPTH * dev->queues[0]->stride);
+	u64 q_id = div_u64((u64)vma->vm_pgoff << PAGE_SHIFT, slot_size);
+	struct ublk_queue *q;
+
+	if (!ublk_session_claim_mm(s, current->mm))
+		return -EINVAL;
+	if (vma->vm_flags & VM_WRITE)
+		return -EPERM;
+	if (q_id >= dev->nr_queues)
+		return -EINVAL;
+
+	q = dev->queues[q_id];
+	if (vma->vm_end - vma->vm_start != ublk_queue_map_size(q))
+		return -EINVAL;
+
+	vm_flags_mod(vma, VM_DONTEXPAND | VM_DONTDUMP, VM_MAYWRITE);
+	return ublk_queue_map(q, vma);
+}
+
+/**
+ * ublk_ch_rw - read or write ublkcN
+ * @iocb:	the position names queue and tag of a request
+ * @iter:	the data
+ *
+ * Copying a request's data this way is UBLK_F_USER_COPY, which no device has.
+ *
+ * Return: -EINVAL for a queue that is not there or for integrity data, -EACCES
+ * otherwise.
+ */
+ssize_t ublk_ch_rw(struct kiocb *iocb, struct iov_iter *iter)
+{
+	struct ublk_session *s = iocb->ki_filp->private_data;
+	struct ublk_device *dev = s->dev;
+	u64 pos = iocb->ki_pos - UBLKSRV_IO_BUF_OFFSET;
+
+	if (!user_backed_iter(iter) || READ_ONCE(dev->state) == UBLK_S_DEV_DEAD)
+		return -EACCES;
+	if (iocb->ki_pos & UBLKSRV_IO_INTEGRITY_FLAG)
+		return -EINVAL;
+	if (((pos >> UBLK_QID_OFF) & UBLK_QID_BITS_MASK) >= dev->nr_queues)
+		return -EINVAL;
+	return -EACCES;
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Taking requests and commands back from a server: because the device was
+ * stopped, because the server is dead, or because it cannot die.
+ *
+ * Each slot is taken by itself, by the rules of slot.h, against whoever else may
+ * want it. Nothing here waits for I/O, so any number of devices can lose their
+ * servers at a time.
+ */
+#include <linux/blk-mq.h>
+#include <linux/pid.h>
+#include <linux/sched/signal.h>
+
+#include "slot.h"
+
+static void ublk_cmd_abort_tw(struct io_tw_req tw_req, io_tw_token_t tw)
+{
+	io_uring_cmd_done(io_uring_cmd_from_tw(tw_req), UBLK_IO_RES_ABORT,
+			  IO_URING_CMD_TASK_WORK_ISSUE_FLAGS);
+}
+
+/*
+ * The caller has cancelled an armed slot and has no business under the lock of
+ * the ring that its command belongs to.
+ */
+static void ublk_slot_abort_cmd(struct ublk_slot *slot)
+{
+	struct io_uring_cmd *cmd = slot->cmd;
+
+	slot->cmd = NULL;
+	io_uring_cmd_complete_in_task(cmd, ublk_cmd_abort_tw);
+}
+
+/* Hand back every command that waits for a request. */
+static void ublk_queue_cancel_idle(struct ublk_queue *q)
+{
+	for (unsigned int tag = 0; tag < q->depth; tag++) {
+		struct ublk_slot *slot = &q->slots[tag];
+
+		if (ublk_slot_cancel(q, slot))
+			ublk_slot_abort_cmd(slot);
+	}
+}
+
+/*
+ * Take the slot out of its server's hands. Returns its request, which the
+ * caller has to end, or NULL if there is none or it is in somebody's hands.
+ */
+static struct request *ublk_slot_steal(struct ublk_queue *q, struct ublk_slot *slot)
+{
+	struct request *rq;
+
+	if (ublk_slot_cancel(q, slot)) {
+		ublk_slot_abort_cmd(slot);
+		return NULL;
+	}
+	if (!ublk_slot_take(q, slot, UBLK_SLOT_QUEUED) &&
+	    !ublk_slot_take(q, slot, UBLK_SLOT_SERVER) &&
+	    !ublk_slot_take(q, slot, UBLK_SLOT_NEED_DATA))
+		return NULL;
+
+	rq = slot->rq;
+	ublk_slot_leave(q, slot, UBLK_SLOT_CANCELED);
+	return rq;
+}
+
+/*
+ * Nobody arms or claims a slot any more; one that is BUSY belongs to task work
+ * that will see the death by itself.
+ */
+static void ublk_queue_sweep(struct ublk_queue *q)
+{
+	for (unsigned int tag = 0; tag < q->depth; tag++) {
+		struct ublk_slot *slot = &q->slots[tag];
+		struct request *rq = ublk_slot_steal(q, slot);
+
+		if (rq)
+			ublk_rq_abort(q, slot, rq);
+	}
+}
+
+/**
+ * ublk_session_stop - take back the commands of a server that lives on
+ * @s:	session of a device whose disk is gone
+ *
+ * The server gets UBLK_IO_RES_ABORT for each command that waits for a request.
+ *
+ * Context: op, waits for a grace period.
+ */
+void ublk_session_stop(struct ublk_session *s)
+{
+	struct ublk_device *dev = s->dev;
+
+	if (!ublk_session_advance(s, UBLK_SESSION_STOPPING))
+		return;
+	synchronize_rcu_expedited();
+	for (unsigned int i = 0; i < dev->nr_queues; i++)
+		ublk_queue_cancel_idle(dev->queues[i]);
+}
+
+/**
+ * ublk_session_sweep - end what a dead server leaves behind
+ * @s:	session past UBLK_SESSION_STOPPING
+ *
+ * Context: process, a grace period after the gates were closed. Does not wait.
+ */
+void ublk_session_sweep(struct ublk_session *s)
+{
+	for (unsigned int i = 0; i < s->dev->nr_queues; i++)
+		ublk_queue_sweep(s->dev->queues[i]);
+}
+
+static void ublk_queue_reset(struct ublk_queue *q)
+{
+	for (unsigned int tag = 0; tag < q->depth; tag++) {
+		struct ublk_slot *slot = &q->slots[tag];
+
+		if (slot->task)
+			put_task_struct(slot->task);
+		slot->task = NULL;
+		slot->cmd = NULL;
+		slot->rq = NULL;
+		ublk_slot_reset(q, slot);
+	}
+}
+
+/**
+ * ublk_session_reset - empty the slots for the next server
+ * @s:	session that is over: released, swept, and a grace period ago
+ */
+void ublk_session_reset(struct ublk_session *s)
+{
+	for (unsigned int i = 0; i < s->dev->nr_queues; i++)
+		ublk_queue_reset(s->dev->queues[i]);
+}
+
+static bool ublk_task_is_dying(struct task_struct *task)
+{
+	return (READ_ONCE(task->flags) & (PF_EXITING | PF_POSTCOREDUMP)) ||
+		(READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT);
+}
+
+/* End all that @task holds on the queue. Returns whether @rq was part of it. */
+static bool ublk_queue_sweep_task(struct ublk_queue *q, struct task_struct *task,
+				  const struct request *rq)
+{
+	bool found = false;
+
+	for (unsigned int tag = 0; tag < q->depth; tag++) {
+		struct ublk_slot *slot = &q->slots[tag];
+		struct request *stolen;
+
+		if (READ_ONCE(slot->task) != task)
+			continue;
+		stolen = ublk_slot_steal(q, slot);
+		if (!stolen)
+			continue;
+		found |= stolen == rq;
+		ublk_rq_abort(q, slot, stolen);
+	}
+	return found;
+}
+
+/**
+ * ublk_mq_timeout - a request has been with the server for a while
+ * @rq:	the request
+ *
+ * A server may take as long as it likes, but it may also be unable to die: one
+ * of its threads sleeps on this very device, or dumps core to it. Its files are
+ * then never released, and this tick is what ends its requests. An unprivileged
+ * server has no right to sit on a request for longer.
+ *
+ * Context: blk-mq's timer, which holds a reference to @rq.
+ * Return: BLK_EH_DONE if @rq was ended.
+ */
+enum blk_eh_timer_return ublk_mq_timeout(struct request *rq)
+{
+	struct ublk_queue *q = rq->mq_hctx->driver_data;
+	int tag = READ_ONCE(rq->tag);
+	struct ublk_session *s;
+	struct task_struct *task;
+
+	guard(rcu)();
+	s = rcu_dereference(q->dev->session);
+	if (!s || READ_ONCE(s->state) >= UBLK_SESSION_RELEASED ||
+	    tag < 0 || tag >= q->depth)
+		return BLK_EH_RESET_TIMER;
+
+	if (ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV))
+		kill_pid(s->pid, SIGKILL, 1);
+
+	task = READ_ONCE(q->slots[tag].task);
+	if (task && ublk_task_is_dying(task) && ublk_queue_sweep_task(q, task, rq))
+		return BLK_EH_DONE;
+	return BLK_EH_RESET_TIMER;
+}
