@@ -210,11 +210,11 @@ static struct ublk_device *ublk_dev_alloc(const struct ublksrv_ctrl_dev_info *in
 {
 	struct ublk_device *dev;
 
-	dev = kzalloc(sizeof(*dev), GFP_KERNEL_ACCOUNT);
+	dev = kzalloc_obj(*dev, GFP_KERNEL_ACCOUNT);
 	if (!dev)
 		return NULL;
 
-	dev->tombstone = kzalloc(sizeof(*dev->tombstone), GFP_KERNEL_ACCOUNT);
+	dev->tombstone = kzalloc_obj(*dev->tombstone, GFP_KERNEL_ACCOUNT);
 	if (!dev->tombstone) {
 		kfree(dev);
 		return NULL;

@@ -224,7 +224,8 @@ static int ublk_start_wait(struct ublk_device *dev, struct pid *pid, unsigned in
 
 	do {
 		left = wait_event_interruptible_timeout(dev->wq,
-				ublk_start_may_go_on(dev, pid, stops, &ret), HZ);
+							ublk_start_may_go_on(dev, pid, stops, &ret),
+							HZ);
 	} while (!left);
 	return left < 0 ? -EINTR : ret;
 }

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The ublk driver's objects, who owns them, and which file does what.
+ * The ublk driver's objects and who owns them. A file calls only those to the
+ * right of it:
+ *
+ *   ublk_drv -> ctrl -> dev -> disk, char -> sweep -> io -> session, buf
+ *
+ * op (steps that may wait for I/O) and params serve several of them.
  *
  *   ublk_device   one ublkcN/ublkbN pair. Found by its id until the last
  *                 reference is gone. References: each running control command,
@@ -42,7 +47,7 @@
 #include <linux/workqueue.h>
 #include <uapi/linux/ublk_cmd.h>
 
-#define UBLK_MAX_DEVICES	(1U << MINORBITS)
+#define UBLK_MAX_DEVICES	BIT(MINORBITS)
 
 /* The features that work; GET_FEATURES answers this. */
 #define UBLK_FEATURES		(UBLK_F_URING_CMD_COMP_IN_TASK |	\
@@ -272,6 +277,7 @@ struct ublk_device {
 	struct ublk_queue	**queues;
 	struct ublk_tombstone	*tombstone;
 
+	/* Leaf; process context; never held across a wait. */
 	spinlock_t		lock;
 	struct ublk_session __rcu *session;
 	struct gendisk		*disk;
