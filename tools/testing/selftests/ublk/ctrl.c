@@ -25,8 +25,11 @@ int ublk_ctrl_open(struct ublk_ctrl *ctrl)
 	if (ret < 0) {
 		close(ctrl->fd);
 		ctrl->fd = -1;
+		return ret;
 	}
-	return ret;
+	/* A ring belongs to one process. */
+	io_uring_ring_dontfork(&ctrl->ring);
+	return 0;
 }
 
 void ublk_ctrl_close(struct ublk_ctrl *ctrl)

@@ -185,6 +185,7 @@ static int worker_setup(struct ublk_worker *w)
 	ret = io_uring_queue_init_params(w->srv->info.queue_depth, &w->ring, &p);
 	if (ret < 0)
 		return ret;
+	io_uring_ring_dontfork(&w->ring);
 	return worker_map(w);
 }
 

@@ -156,7 +156,7 @@ TEST_F(attached, start_lets_its_killed_caller_go)
 	ASSERT_EQ(1, read(fds[0], &c, 1));
 	td_settle(td, 100);
 	ASSERT_EQ(0, kill(pid, SIGKILL));
-	EXPECT_EQ(0, td_wait_exit(pid));
+	EXPECT_EQ(-EINTR, td_wait_exit(pid, TD_DEADLINE_MS));
 }
 
 TEST_F(attached, start_works_after_an_interrupted_one)
@@ -171,7 +171,7 @@ TEST_F(attached, start_works_after_an_interrupted_one)
 	ASSERT_LT(0, pid);
 	ASSERT_EQ(1, read(fds[0], &c, 1));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
-	ASSERT_EQ(0, td_wait_exit(pid));
+	ASSERT_EQ(-EINTR, td_wait_exit(pid, TD_DEADLINE_MS));
 	ASSERT_EQ(UBLK_S_DEV_DEAD, td_state(td));
 	ASSERT_EQ(0, td_fetch_all(td));
 	EXPECT_EQ(0, start(td, getpid()));
@@ -312,7 +312,7 @@ TEST_F(serverless, death_of_the_server_ends_the_wait)
 	td_settle(td, 200);
 	ASSERT_EQ(0, io_uring_cq_ready(&td->ctrl.ring));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
-	ASSERT_EQ(0, td_wait_exit(pid));
+	ASSERT_EQ(-EINTR, td_wait_exit(pid, TD_DEADLINE_MS));
 	EXPECT_EQ(-ENODEV, td_ctl_wait(td));
 }
 

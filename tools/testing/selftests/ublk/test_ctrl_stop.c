@@ -411,7 +411,7 @@ TEST_F(live, stuck_stop_lets_its_killed_caller_go)
 	ASSERT_EQ(1, read(fds[0], &c, 1));
 	td_settle(td, 200);
 	ASSERT_EQ(0, kill(pid, SIGKILL));
-	EXPECT_EQ(0, td_wait_exit(pid));
+	EXPECT_EQ(-EINTR, td_wait_exit(pid, TD_DEADLINE_MS));
 	td_answer(td, &req, 4096);
 }
 

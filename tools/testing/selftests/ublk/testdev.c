@@ -96,6 +96,8 @@ int td_reap(struct testdev *td)
 
 	if (td->server > 0)
 		kill(td->server, SIGKILL);
+	if (td->heir_pid > 0)
+		kill(td->heir_pid, SIGKILL);
 	if (td->id < 0)
 		return 0;
 	ret = ublk_ctrl_open(&ctrl);
@@ -382,6 +384,7 @@ int td_attach(struct testdev *td)
 	ret = io_uring_queue_init(tags < 8192 ? tags : 8192, &td->ring, 0);
 	if (ret < 0)
 		return ret;
+	io_uring_ring_dontfork(&td->ring);
 	td->serving = true;
 	return 0;
 }
@@ -487,6 +490,7 @@ int td_open_disk(struct testdev *td)
 	ret = io_uring_queue_init(TD_CLIENTS, &td->client_ring, 0);
 	if (ret < 0)
 		return ret;
+	io_uring_ring_dontfork(&td->client_ring);
 	td->bdev = fd;
 	return 0;
 }
@@ -733,8 +737,20 @@ const struct ublk_target td_hold_target = {
 	.queue_io = hold_queue_io,
 };
 
+/* A process that does nothing but hold the server's files, /dev/ublkcN too. */
+static pid_t spawn_heir(void)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	return pid;
+}
+
 static void __attribute__((noreturn))
-server_main(const struct ublk_options *opts, int report)
+server_main(const struct ublk_options *opts, int report, pid_t *heir)
 {
 	struct ublk_server srv;
 	int number;
@@ -743,6 +759,8 @@ server_main(const struct ublk_options *opts, int report)
 	number = ublk_server_start(&srv, opts);
 	if (!number)
 		number = srv.info.dev_id;
+	if (heir && number >= 0)
+		*heir = spawn_heir();
 	if (write(report, &number, sizeof(number)) < 0 || number < 0)
 		_exit(1);
 	close(report);
@@ -754,20 +772,25 @@ server_main(const struct ublk_options *opts, int report)
 int td_spawn(struct testdev *td, const struct ublk_options *opts)
 {
 	int fds[2], number;
+	pid_t pid;
 
 	td->held = eventfd(0, EFD_NONBLOCK | EFD_SEMAPHORE);
 	held_requests = td->held;
 	if (pipe2(fds, O_CLOEXEC))
 		return -errno;
-	td->server = fork();
-	if (!td->server) {
+	/* The child must leave *td alone: it may be shared with this process. */
+	pid = fork();
+	if (!pid) {
 		close(fds[0]);
-		server_main(opts, fds[1]);
+		server_main(opts, fds[1], td->heir);
 	}
+	td->server = pid;
 	close(fds[1]);
 	if (read(fds[0], &number, sizeof(number)) != sizeof(number))
 		return -ESRCH;
 	close(fds[0]);
+	if (td->heir)
+		td->heir_pid = *td->heir;
 	if (number < 0)
 		return number;
 	td->id = number;
@@ -842,20 +865,64 @@ int td_in_child(int (*fn)(void *arg), void *arg)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
 }
 
-int td_wait_exit(pid_t pid)
+int td_wait_exit(pid_t pid, int timeout_ms)
 {
 	struct pollfd fd = {
 		.fd = syscall(SYS_pidfd_open, pid, 0), .events = POLLIN,
 	};
-	int ret;
+	int ret, status;
 
 	if (fd.fd < 0)
 		return -errno;
-	ret = poll(&fd, 1, TD_DEADLINE_MS);
+	do {
+		ret = poll(&fd, 1, timeout_ms);
+	} while (ret < 0 && errno == EINTR);
 	close(fd.fd);
 	if (ret <= 0)
 		return -ETIME;
-	return waitpid(pid, NULL, 0) == pid ? 0 : -errno;
+	if (waitpid(pid, &status, 0) != pid)
+		return -errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
+}
+
+static void exec_quietly(const char *const argv[], int log)
+{
+	dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
+	dup2(log, STDOUT_FILENO);
+	dup2(log, STDERR_FILENO);
+	execvp(argv[0], (char *const *)argv);
+	_exit(errno == ENOENT ? 127 : 126);
+}
+
+/* Each line as a comment, which is what diagnostics are in KTAP. */
+static void show_log(int log)
+{
+	FILE *f = fdopen(log, "r");
+	char line[256];
+
+	if (!f)
+		return;
+	rewind(f);
+	while (fgets(line, sizeof(line), f))
+		fprintf(stderr, "# | %s", line);
+	fclose(f);
+}
+
+int td_run(const char *const argv[])
+{
+	int log = memfd_create("log", MFD_CLOEXEC);
+	pid_t pid = fork();
+	int ret;
+
+	if (!pid)
+		exec_quietly(argv, log);
+	ret = td_wait_exit(pid, 10 * TD_DEADLINE_MS);
+	if (ret == 127)
+		ret = -ENOENT;
+	else if (ret)
+		show_log(log);
+	close(log);
+	return ret;
 }
 
 static int read_text(const char *path, char *buf, size_t len)

@@ -83,6 +83,8 @@ struct testdev {
 
 	pid_t server;		/* of td_spawn() */
 	int held;		/* eventfd: requests that the server sits on */
+	pid_t *heir;		/* shared memory, if somebody is to inherit its files */
+	pid_t heir_pid;
 };
 
 /* td_init() returns false if there is no driver to test. */
@@ -151,8 +153,14 @@ int td_in_thread(int (*fn)(void *arg), void *arg);
 /* Runs @fn in a child process; its return value must be 0..255. */
 int td_in_child(int (*fn)(void *arg), void *arg);
 
-/* Reaps a process, which must end before the deadline. */
-int td_wait_exit(pid_t pid);
+/* Reaps a process: its exit status, or -ETIME if it does not end. */
+int td_wait_exit(pid_t pid, int timeout_ms);
+
+/*
+ * Runs a program; its output goes to the log only if it fails. Returns the
+ * exit status, or -ENOENT if the program is not installed.
+ */
+int td_run(const char *const argv[]);
 
 long td_sysfs_number(const struct testdev *td, const char *attr);
 int td_sysfs_string(const struct testdev *td, const char *attr, char *buf,

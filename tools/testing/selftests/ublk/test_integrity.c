@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Data that went through a disk and back, judged by programs that know nothing
+ * of ublk: fio with checksums, and the checkers of ext4 and xfs.
+ */
+#include <dirent.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "fixture.h"
+
+#define DISK_SIZE	(320ULL << 20)	/* the least that mkfs.xfs takes */
+#define FILES		24
+
+/* The file behind the disk is memory, and the test can look into it. */
+static int spawn_on_memory(struct testdev *td, struct ublk_options *opts,
+			   char *dev, int *backing)
+{
+	char path[32];
+	int ret;
+
+	*backing = memfd_create("disk", 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", *backing);
+	opts->target = &ublk_loop_target;
+	opts->file = path;
+	opts->size = DISK_SIZE;
+	ret = td_spawn(td, opts);
+	if (ret)
+		return ret;
+	td_close_disk(td);
+	sprintf(dev, "/dev/ublkb%d", td->id);
+	return 0;
+}
+
+/* -- fio ------------------------------------------------------------------- */
+
+static int run_fio(const char *dev, const char *rw, const char *extra)
+{
+	char file[48], mode[24];
+	const char *argv[] = {
+		"fio", "--name=verify", "--thread", "--direct=1", "--minimal",
+		"--ioengine=io_uring", "--iodepth=16", "--bsrange=512-64k",
+		"--bs_unaligned=0", "--size=4M", "--verify=crc32c",
+		"--verify_fatal=1", "--verify_state_save=0", "--randseed=7",
+		file, mode, extra, NULL,
+	};
+
+	snprintf(file, sizeof(file), "--filename=%s", dev);
+	snprintf(mode, sizeof(mode), "--rw=%s", rw);
+	return td_run(argv);
+}
+
+FIXTURE(served)
+{
+	struct testdev td;
+	int backing;
+	char dev[32];
+};
+
+FIXTURE_VARIANT(served)
+{
+	unsigned int queues;
+	unsigned int depth;
+	unsigned int threads;
+	__u64 flags;
+};
+
+FIXTURE_VARIANT_ADD(served, by_one_queue) {
+	.queues = 1, .depth = 64, .threads = 1,
+};
+
+FIXTURE_VARIANT_ADD(served, by_one_tag) {
+	.queues = 1, .depth = 1, .threads = 1,
+};
+
+FIXTURE_VARIANT_ADD(served, by_two_queues_of_two_threads) {
+	.queues = 2, .depth = 16, .threads = 2,
+};
+
+FIXTURE_VARIANT_ADD(served, with_get_data) {
+	.queues = 1, .depth = 16, .threads = 1, .flags = UBLK_F_NEED_GET_DATA,
+};
+
+FIXTURE_SETUP(served)
+{
+	struct ublk_options opts;
+
+	if (!td_init(&self->td))
+		SKIP(return, "no /dev/ublk-control: load ublk_drv");
+	ublk_options_init(&opts);
+	opts.queues = variant->queues;
+	opts.depth = variant->depth;
+	opts.threads = variant->threads;
+	opts.flags = variant->flags;
+	ASSERT_EQ(0, spawn_on_memory(&self->td, &opts, self->dev,
+				     &self->backing));
+}
+
+FIXTURE_TEARDOWN_PARENT(served)
+{
+	EXPECT_EQ(0, td_reap(&self->td));
+}
+
+TEST_F_TIMEOUT(served, fio_finds_every_block_as_it_wrote_it, 120)
+{
+	int ret = run_fio(self->dev, "randwrite", "--do_verify=1");
+
+	if (ret == -ENOENT)
+		SKIP(return, "fio is not installed");
+	EXPECT_EQ(0, ret);
+}
+
+/* -- file systems ---------------------------------------------------------- */
+
+FIXTURE(disk)
+{
+	struct testdev td;
+	int backing;
+	char dev[32];
+	char dir[32];
+};
+
+FIXTURE_SETUP(disk)
+{
+	struct ublk_options opts;
+
+	if (!td_init(&self->td))
+		SKIP(return, "no /dev/ublk-control: load ublk_drv");
+	ublk_options_init(&opts);
+	opts.queues = 2;
+	ASSERT_EQ(0, spawn_on_memory(&self->td, &opts, self->dev,
+				     &self->backing));
+	snprintf(self->dir, sizeof(self->dir), "/tmp/ublk-test-%d",
+		 self->td.id);
+	mkdir(self->dir, 0700);
+}
+
+FIXTURE_TEARDOWN_PARENT(disk)
+{
+	while (!umount2(self->dir, MNT_DETACH))
+		;
+	rmdir(self->dir);
+	EXPECT_EQ(0, td_reap(&self->td));
+}
+
+static unsigned int next_random(unsigned int *seed)
+{
+	*seed = *seed * 1103515245 + 12345;
+	return *seed >> 8;
+}
+
+/* Size and contents of a file follow from its number. */
+static __u32 fill_file(char *buf, unsigned int number)
+{
+	unsigned int seed = number + 1, i;
+	__u32 len = next_random(&seed) % 200000;
+
+	for (i = 0; i < len; i++)
+		buf[i] = next_random(&seed);
+	return len;
+}
+
+static int write_files(const char *dir)
+{
+	char *buf = malloc(200000), path[64];
+	int i, fd, err = 0;
+
+	for (i = 0; i < FILES && !err; i++) {
+		__u32 len = fill_file(buf, i);
+
+		snprintf(path, sizeof(path), "%s/%d", dir, i);
+		fd = open(path, O_WRONLY | O_CREAT, 0600);
+		if (fd < 0 || write(fd, buf, len) != len)
+			err = -EIO;
+		if (!(i % 4) && fsync(fd))
+			err = -EIO;
+		close(fd);
+	}
+	free(buf);
+	return err;
+}
+
+static int compare_files(const char *dir)
+{
+	char *want = malloc(200000), *got = malloc(200001), path[64];
+	int i, fd, err = 0;
+
+	for (i = 0; i < FILES && !err; i++) {
+		__u32 len = fill_file(want, i);
+
+		snprintf(path, sizeof(path), "%s/%d", dir, i);
+		fd = open(path, O_RDONLY);
+		if (fd < 0 || read(fd, got, 200001) != len ||
+		    memcmp(want, got, len))
+			err = -EBADMSG;
+		close(fd);
+	}
+	free(want);
+	free(got);
+	return err;
+}
+
+struct fs {
+	const char *type;
+	const char *mkfs[6];
+	const char *fsck[6];
+};
+
+static const struct fs ext4 = {
+	"ext4", { "mkfs.ext4", "-q", "-F" }, { "fsck.ext4", "-f", "-n" },
+};
+
+static const struct fs xfs = {
+	"xfs", { "mkfs.xfs", "-q", "-f" }, { "xfs_repair", "-n" },
+};
+
+static int run_on_disk(const char *const words[6], const char *dev)
+{
+	const char *argv[8] = { };
+	int i;
+
+	for (i = 0; i < 6 && words[i]; i++)
+		argv[i] = words[i];
+	argv[i] = dev;
+	return td_run(argv);
+}
+
+/* A module that mount(2) would load counts as well. */
+static bool kernel_has(const char *type)
+{
+	char line[64], name[32];
+	bool found = false;
+	FILE *f;
+
+	snprintf(line, sizeof(line), "fs-%s", type);
+	td_run((const char *[]) { "modprobe", line, NULL });
+	f = fopen("/proc/filesystems", "r");
+	while (f && !found && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "nodev %31s", name) != 1)
+			sscanf(line, " %31s", name);
+		found = !strcmp(name, type);
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static void check_fs(struct __test_metadata *_metadata,
+		     FIXTURE_DATA(disk) *self, const struct fs *fs)
+{
+	int ret;
+
+	if (!kernel_has(fs->type))
+		SKIP(return, "kernel without %s", fs->type);
+	ret = run_on_disk(fs->mkfs, self->dev);
+	if (ret == -ENOENT)
+		SKIP(return, "%s is not installed", fs->mkfs[0]);
+	ASSERT_EQ(0, ret);
+
+	ASSERT_EQ(0, mount(self->dev, self->dir, fs->type, 0, NULL));
+	ASSERT_EQ(0, write_files(self->dir));
+	ASSERT_EQ(0, umount(self->dir));
+	EXPECT_EQ(0, run_on_disk(fs->fsck, self->dev));
+	ASSERT_EQ(0, mount(self->dev, self->dir, fs->type, 0, NULL));
+	EXPECT_EQ(0, compare_files(self->dir));
+	EXPECT_EQ(0, umount(self->dir));
+}
+
+TEST_F_TIMEOUT(disk, ext4_keeps_its_files_and_stays_clean, 120)
+{
+	check_fs(_metadata, self, &ext4);
+}
+
+TEST_F_TIMEOUT(disk, xfs_keeps_its_files_and_stays_clean, 120)
+{
+	check_fs(_metadata, self, &xfs);
+}
+
+static __u64 backing_bytes(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) ? 0 : st.st_blocks * 512ULL;
+}
+
+/* What is deleted and trimmed gives its memory back. */
+TEST_F_TIMEOUT(disk, trimmed_space_is_given_back, 120)
+{
+	struct fstrim_range range = { .len = ~0ULL };
+	__u64 full;
+	int fd, i, ret;
+	char path[64];
+
+	ret = run_on_disk(ext4.mkfs, self->dev);
+	if (ret == -ENOENT)
+		SKIP(return, "mkfs.ext4 is not installed");
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, mount(self->dev, self->dir, "ext4", 0, NULL));
+	ASSERT_EQ(0, write_files(self->dir));
+	sync();
+	full = backing_bytes(self->backing);
+	for (i = 0; i < FILES; i++) {
+		snprintf(path, sizeof(path), "%s/%d", self->dir, i);
+		unlink(path);
+	}
+	sync();
+	fd = open(self->dir, O_RDONLY);
+	ASSERT_EQ(0, ioctl(fd, FITRIM, &range));
+	close(fd);
+	EXPECT_LT(backing_bytes(self->backing), full - (1 << 20));
+	EXPECT_EQ(0, umount(self->dir));
+}
+
+/* -- the judges themselves ------------------------------------------------- */
+
+/* One byte, changed behind the disk's back. */
+static int plant_corruption(int fd)
+{
+	char c;
+
+	if (pread(fd, &c, 1, 1 << 20) != 1)
+		return -errno;
+	c ^= 0x40;
+	return pwrite(fd, &c, 1, 1 << 20) == 1 ? 0 : -errno;
+}
+
+TEST_F_TIMEOUT(disk, fio_sees_a_planted_corruption, 120)
+{
+	int ret = run_fio(self->dev, "write", "--do_verify=1");
+
+	if (ret == -ENOENT)
+		SKIP(return, "fio is not installed");
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, plant_corruption(self->backing));
+	EXPECT_NE(0, run_fio(self->dev, "write", "--verify_only"));
+}
+
+TEST_HARNESS_MAIN
