@@ -177,9 +177,10 @@ static int complain(const struct round *r, const char *fmt, ...)
 {
 	va_list ap;
 
-	printf("# device %u (%s, %u queues, depth %u, %u threads, flags 0x%llx, %s, %d clients%s): ",
+	printf("# device %u: %s, %u queues, depth %u, %u threads, flags 0x%llx, ",
 	       r->id, r->opts.target->name, r->opts.queues, r->opts.depth,
-	       r->opts.threads, (unsigned long long)r->opts.flags,
+	       r->opts.threads, (unsigned long long)r->opts.flags);
+	printf("%s, %d clients%s: ",
 	       r->wait_live ? "live" : "any stage", r->clients,
 	       r->meddle ? ", meddled with" : "");
 	va_start(ap, fmt);

@@ -325,6 +325,50 @@ TEST_F(queues, affinity_fails_on_an_unmapped_buffer)
 					     (void *)4096, sizeof(cpu_set_t)));
 }
 
+/* -- where commands run ---------------------------------------------------- */
+
+/* Commands that never sleep are done when the submission returns. */
+FIXTURE(asking)
+{
+	struct testdev td;
+};
+
+FIXTURE_VARIANT(asking)
+{
+	__u32 op;
+	__u16 len;
+};
+
+FIXTURE_VARIANT_ADD(asking, features) {
+	.op = UBLK_U_CMD_GET_FEATURES, .len = 8,
+};
+
+FIXTURE_VARIANT_ADD(asking, info) {
+	.op = UBLK_U_CMD_GET_DEV_INFO,
+	.len = sizeof(struct ublksrv_ctrl_dev_info),
+};
+
+FIXTURE_VARIANT_ADD(asking, affinity) {
+	.op = UBLK_U_CMD_GET_QUEUE_AFFINITY, .len = 128,
+};
+
+TD_FIXTURE_OPS(asking, td_add);
+
+TEST_F(asking, command_completes_at_its_submission)
+{
+	struct ublksrv_ctrl_cmd cmd = {
+		.dev_id = self->td.id,
+		.queue_id = -1,
+		.addr = (unsigned long)td_page_buf(4096, 0),
+		.len = variant->len,
+	};
+	struct io_uring_cqe *cqe;
+
+	ASSERT_EQ(0, ublk_ctrl_submit(&self->td.ctrl, variant->op, &cmd));
+	ASSERT_EQ(0, io_uring_peek_cqe(&self->td.ctrl.ring, &cqe));
+	EXPECT_EQ(0, cqe->res);
+}
+
 /* -- a device that is not there -------------------------------------------- */
 
 FIXTURE(nobody)

@@ -69,13 +69,13 @@ VALUE(unchanged, 0, (void)p);
 VALUE(logical_shift_0, -EINVAL, p->basic.logical_bs_shift = 0);
 VALUE(logical_shift_8, -EINVAL, p->basic.logical_bs_shift = 8);
 VALUE(logical_shift_12, 0, p->basic.logical_bs_shift =
-      p->basic.physical_bs_shift = 12);
+	p->basic.physical_bs_shift = 12);
 VALUE(logical_shift_13, -EINVAL, p->basic.logical_bs_shift =
-      p->basic.physical_bs_shift = 13);
+	p->basic.physical_bs_shift = 13);
 VALUE(logical_shift_63, -EINVAL, p->basic.logical_bs_shift =
-      p->basic.physical_bs_shift = 63);
+	p->basic.physical_bs_shift = 63);
 VALUE(logical_shift_255, -EINVAL, p->basic.logical_bs_shift =
-      p->basic.physical_bs_shift = 255);
+	p->basic.physical_bs_shift = 255);
 VALUE(logical_above_physical, -EINVAL, p->basic.logical_bs_shift = 10);
 VALUE(physical_shift_28, 0, p->basic.physical_bs_shift = 28);
 VALUE(physical_shift_29, -EINVAL, p->basic.physical_bs_shift = 29);
@@ -88,7 +88,7 @@ VALUE(max_sectors_0, -EINVAL, p->basic.max_sectors = 0);
 VALUE(max_sectors_below_a_page, -EINVAL, p->basic.max_sectors = 7);
 VALUE(max_sectors_one_page, 0, p->basic.max_sectors = 8);
 VALUE(max_sectors_above_the_buffer, -EINVAL,
-      p->basic.max_sectors = (TD_BUF_BYTES >> 9) + 1);
+	p->basic.max_sectors = (TD_BUF_BYTES >> 9) + 1);
 VALUE(capacity_0, 0, p->basic.dev_sectors = 0);
 VALUE(no_basic_type, -EINVAL, p->types = 0; with_discard(p));
 VALUE(no_type, -EINVAL, p->types = 0);
@@ -96,20 +96,20 @@ VALUE(unknown_type_beside_basic, 0, p->types |= 1U << 15);
 VALUE(devt_type, -EINVAL, p->types |= UBLK_PARAM_TYPE_DEVT);
 VALUE(discard, 0, with_discard(p));
 VALUE(discard_granularity_0, -EINVAL, with_discard(p);
-      p->discard.discard_granularity = 0);
+	p->discard.discard_granularity = 0);
 VALUE(discard_segments_0, -EINVAL, with_discard(p);
-      p->discard.max_discard_segments = 0);
+	p->discard.max_discard_segments = 0);
 VALUE(discard_segments_2, -EINVAL, with_discard(p);
-      p->discard.max_discard_segments = 2);
+	p->discard.max_discard_segments = 2);
 VALUE(discard_off_segments_2, 0, with_discard(p);
-      p->discard.max_discard_sectors = 0;
-      p->discard.max_discard_segments = 2);
+	p->discard.max_discard_sectors = 0;
+	p->discard.max_discard_segments = 2);
 VALUE(zoned_without_the_feature, -EINVAL,
-      p->types |= UBLK_PARAM_TYPE_ZONED;
-      p->zoned.max_zone_append_sectors = 8);
+	p->types |= UBLK_PARAM_TYPE_ZONED;
+	p->zoned.max_zone_append_sectors = 8);
 VALUE(integrity_without_the_feature, -EINVAL,
-      p->types |= UBLK_PARAM_TYPE_INTEGRITY;
-      p->integrity.metadata_size = 8);
+	p->types |= UBLK_PARAM_TYPE_INTEGRITY;
+	p->integrity.metadata_size = 8);
 VALUE(dma_align_0, 0, with_dma(p, 0));
 VALUE(dma_align_511, 0, with_dma(p, 511));
 VALUE(dma_align_4095, 0, with_dma(p, 4095));
@@ -165,9 +165,9 @@ FIXTURE_VARIANT_ADD(odd, name) { .change = odd_##name }
 
 ODD(virt_boundary, p->basic.virt_boundary_mask = 4096);
 ODD(capacity, p->basic.logical_bs_shift = p->basic.physical_bs_shift = 12;
-	      p->basic.dev_sectors = 4097);
+	p->basic.dev_sectors = 4097);
 ODD(chunk, p->basic.logical_bs_shift = p->basic.physical_bs_shift = 12;
-	   p->basic.chunk_sectors = 9);
+	p->basic.chunk_sectors = 9);
 
 TEST_F(odd, set_refuses_the_value)
 {

@@ -316,6 +316,36 @@ TEST_F(serverless, death_of_the_server_ends_the_wait)
 	EXPECT_EQ(-ENODEV, td_ctl_wait(td));
 }
 
+/* START names a process that has not opened the node, and never will. */
+TEST_F(serverless, death_of_a_process_that_never_opened_ends_the_wait)
+{
+	struct testdev *td = &self->td;
+	pid_t pid = fork();
+
+	if (!pid) {
+		pause();
+		_exit(1);
+	}
+	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_START_DEV, pid));
+	td_settle(td, 200);
+	ASSERT_EQ(0, io_uring_cq_ready(&td->ctrl.ring));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(-EINTR, td_wait_exit(pid, TD_DEADLINE_MS));
+	EXPECT_EQ(-ENODEV, td_ctl_wait(td));
+}
+
+/* An open disk keeps the device, which is still found by its id. */
+TEST_F(live, start_of_a_deleted_device_does_not_wait)
+{
+	struct testdev *td = &self->td;
+	int ret;
+
+	ASSERT_EQ(0, td_ctl(td, UBLK_U_CMD_DEL_DEV_ASYNC, 0));
+	td_detach(td);
+	ret = start(td, getpid());
+	EXPECT_TRUE(ret < 0 && ret != -ETIME) TH_LOG("START: %d", ret);
+}
+
 /* -- life after life ------------------------------------------------------- */
 
 static bool can_attach(void *arg)

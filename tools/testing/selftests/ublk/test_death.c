@@ -251,6 +251,22 @@ TEST_F(driver, device_lives_until_the_last_holder_of_its_node_is_gone)
 	EXPECT_EQ(0, td_ctl_wait(td));
 }
 
+/* The round of a dead server can never be completed. */
+TEST_F(driver, start_for_a_dead_server_ends_although_its_node_is_held)
+{
+	struct testdev *td = &self->td;
+	pid_t heir, server;
+	int ret;
+
+	ASSERT_EQ(0, spawn_with_heir(td, &heir));
+	server = td->server;
+	td_close_disk(td);
+	ASSERT_EQ(0, td_kill_server(td));
+	ret = td_ctl(td, UBLK_U_CMD_START_DEV, server);
+	EXPECT_TRUE(ret < 0 && ret != -ETIME) TH_LOG("START: %d", ret);
+	EXPECT_EQ(0, kill(heir, SIGKILL));
+}
+
 /* -- a server that closes and lives on ------------------------------------- */
 
 TEST_F(live, io_in_hand_fails_when_the_server_closes)
@@ -318,7 +334,7 @@ TEST_F(driver, server_that_fetched_half_its_tags_can_come_back)
  * STOP waits for a request in the hands of the very process that sent it, in
  * one of that process's io_uring workers. Its death must not wait for STOP.
  */
-static void __attribute__((noreturn)) stop_myself(int ready)
+static void stop_myself(int ready)
 {
 	static struct testdev mine;
 	struct testdev *td = &mine;

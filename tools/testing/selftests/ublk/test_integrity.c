@@ -39,7 +39,7 @@ static int spawn_on_memory(struct testdev *td, struct ublk_options *opts,
 static int run_fio(const char *dev, const char *rw, const char *extra)
 {
 	char file[48], mode[24];
-	const char *argv[] = {
+	const char *const argv[] = {
 		"fio", "--name=verify", "--thread", "--direct=1", "--minimal",
 		"--ioengine=io_uring", "--iodepth=16", "--bsrange=512-64k",
 		"--bs_unaligned=0", "--size=4M", "--verify=crc32c",
@@ -230,12 +230,13 @@ static int run_on_disk(const char *const words[6], const char *dev)
 /* A module that mount(2) would load counts as well. */
 static bool kernel_has(const char *type)
 {
-	char line[64], name[32];
+	char line[64], name[32], alias[32];
+	const char *const argv[] = { "modprobe", "-q", alias, NULL };
 	bool found = false;
 	FILE *f;
 
-	snprintf(line, sizeof(line), "fs-%s", type);
-	td_run((const char *[]) { "modprobe", line, NULL });
+	snprintf(alias, sizeof(alias), "fs-%s", type);
+	td_run(argv);
 	f = fopen("/proc/filesystems", "r");
 	while (f && !found && fgets(line, sizeof(line), f)) {
 		if (sscanf(line, "nodev %31s", name) != 1)
@@ -247,35 +248,35 @@ static bool kernel_has(const char *type)
 	return found;
 }
 
-static void check_fs(struct __test_metadata *_metadata,
-		     FIXTURE_DATA(disk) *self, const struct fs *fs)
+static void check_fs(struct __test_metadata *_metadata, const char *dev,
+		     const char *dir, const struct fs *fs)
 {
 	int ret;
 
 	if (!kernel_has(fs->type))
 		SKIP(return, "kernel without %s", fs->type);
-	ret = run_on_disk(fs->mkfs, self->dev);
+	ret = run_on_disk(fs->mkfs, dev);
 	if (ret == -ENOENT)
 		SKIP(return, "%s is not installed", fs->mkfs[0]);
 	ASSERT_EQ(0, ret);
 
-	ASSERT_EQ(0, mount(self->dev, self->dir, fs->type, 0, NULL));
-	ASSERT_EQ(0, write_files(self->dir));
-	ASSERT_EQ(0, umount(self->dir));
-	EXPECT_EQ(0, run_on_disk(fs->fsck, self->dev));
-	ASSERT_EQ(0, mount(self->dev, self->dir, fs->type, 0, NULL));
-	EXPECT_EQ(0, compare_files(self->dir));
-	EXPECT_EQ(0, umount(self->dir));
+	ASSERT_EQ(0, mount(dev, dir, fs->type, 0, NULL));
+	ASSERT_EQ(0, write_files(dir));
+	ASSERT_EQ(0, umount(dir));
+	EXPECT_EQ(0, run_on_disk(fs->fsck, dev));
+	ASSERT_EQ(0, mount(dev, dir, fs->type, 0, NULL));
+	EXPECT_EQ(0, compare_files(dir));
+	EXPECT_EQ(0, umount(dir));
 }
 
 TEST_F_TIMEOUT(disk, ext4_keeps_its_files_and_stays_clean, 120)
 {
-	check_fs(_metadata, self, &ext4);
+	check_fs(_metadata, self->dev, self->dir, &ext4);
 }
 
 TEST_F_TIMEOUT(disk, xfs_keeps_its_files_and_stays_clean, 120)
 {
-	check_fs(_metadata, self, &xfs);
+	check_fs(_metadata, self->dev, self->dir, &xfs);
 }
 
 static __u64 backing_bytes(int fd)

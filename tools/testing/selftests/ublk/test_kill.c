@@ -15,7 +15,7 @@ TEST_F_TIMEOUT(driver, killed_servers_leave_nothing_behind, 120)
 	char self_path[256] = "", program[300], seed[16];
 	const char *rounds = getenv("KILL_ROUNDS");
 	const char *wanted = getenv("KILL_SEED");
-	const char *argv[] = {
+	const char *const argv[] = {
 		program, "-n", rounds ? rounds : "30", "-s", seed, NULL,
 	};
 

@@ -118,13 +118,13 @@ static int ctl_on_small_ring(struct testdev *td, __u32 op)
 	int res;
 
 	if (io_uring_queue_init(4, &ring, 0))
-		return -ENOSYS;
+		return -EIO;
 	sqe = io_uring_get_sqe(&ring);
 	io_uring_prep_rw(IORING_OP_URING_CMD, sqe, td->ctrl.fd, NULL, 0, 0);
 	sqe->cmd_op = op;
 	io_uring_submit(&ring);
 	if (io_uring_wait_cqe(&ring, &cqe))
-		return -ENOSYS;
+		return -EIO;
 	res = cqe->res;
 	io_uring_queue_exit(&ring);
 	return res;

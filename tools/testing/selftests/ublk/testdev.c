@@ -749,8 +749,8 @@ static pid_t spawn_heir(void)
 	return pid;
 }
 
-static void __attribute__((noreturn))
-server_main(const struct ublk_options *opts, int report, pid_t *heir)
+static void server_main(const struct ublk_options *opts, int report,
+			pid_t *heir)
 {
 	struct ublk_server srv;
 	int number;

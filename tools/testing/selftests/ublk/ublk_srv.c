@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdnoreturn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,8 +101,7 @@ struct request {
 
 #define N_ELEMS(a)	(sizeof(a) / sizeof((a)[0]))
 
-static void __attribute__((noreturn, format(printf, 1, 2)))
-die(const char *fmt, ...)
+static noreturn void die(const char *fmt, ...)
 {
 	va_list ap;
 
@@ -365,9 +365,10 @@ static int delete_device(struct ublk_ctrl *ctrl, __u32 id, bool async)
 	return async ? ublk_del_dev_async(ctrl, id) : ublk_del_dev(ctrl, id);
 }
 
+typedef int (*device_fn)(struct ublk_ctrl *ctrl, __u32 id, bool arg);
+
 /* Calls @fn for each device there is: sysfs knows the numbers. */
-static int for_each_device(struct ublk_ctrl *ctrl, bool arg,
-			   int (*fn)(struct ublk_ctrl *, __u32, bool))
+static int for_each_device(struct ublk_ctrl *ctrl, bool arg, device_fn fn)
 {
 	DIR *dir = opendir("/sys/class/ublk-char");
 	struct dirent *entry;
@@ -388,8 +389,7 @@ static int for_each_device(struct ublk_ctrl *ctrl, bool arg,
 	return ret;
 }
 
-static int run_on_devices(const struct request *r, bool arg,
-			  int (*fn)(struct ublk_ctrl *, __u32, bool))
+static int run_on_devices(const struct request *r, bool arg, device_fn fn)
 {
 	struct ublk_ctrl ctrl;
 	int ret;
