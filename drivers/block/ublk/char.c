@@ -13,6 +13,7 @@
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/nospec.h>
 #include <linux/pid.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -76,10 +77,12 @@ int ublk_ch_open(struct inode *inode, struct file *file)
 	s->end_op.run = ublk_session_end_op;
 
 	ret = ublk_session_publish(s);
-	if (ret)
+	if (ret) {
 		ublk_session_put(s);
+		return ret;
+	}
 	file->private_data = s;
-	return ret;
+	return 0;
 }
 
 /*
@@ -184,7 +187,7 @@ int ublk_ch_mmap(struct file *file, struct vm_area_struct *vma)
 	if (q_id >= dev->nr_queues)
 		return -EINVAL;
 
-	q = dev->queues[q_id];
+	q = dev->queues[array_index_nospec(q_id, dev->nr_queues)];
 	if (vma->vm_end - vma->vm_start != ublk_queue_map_size(q))
 		return -EINVAL;
 

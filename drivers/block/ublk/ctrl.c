@@ -6,6 +6,7 @@
 #include <linux/capability.h>
 #include <linux/cpumask.h>
 #include <linux/fs.h>
+#include <linux/mount.h>
 #include <linux/namei.h>
 #include <linux/nospec.h>
 #include <linux/pid.h>
@@ -131,6 +132,18 @@ static int ublk_ctrl_get_dev_info(struct ublk_ctrl *c)
 	return copy_to_user(c->arg, &info, sizeof(info)) ? -EFAULT : 0;
 }
 
+/* Devices have no recovery, so none is in a state to begin or end it. */
+static int ublk_ctrl_user_recovery(struct ublk_ctrl *c)
+{
+	return -EINVAL;
+}
+
+/* The command belongs to a feature that no device has. */
+static int ublk_ctrl_not_offered(struct ublk_ctrl *c)
+{
+	return -EOPNOTSUPP;
+}
+
 static void ublk_queue_cpus(const struct ublk_device *dev, u64 q_id, struct cpumask *cpus)
 {
 	const struct blk_mq_queue_map *map = &dev->tag_set.map[HCTX_TYPE_DEFAULT];
@@ -186,6 +199,12 @@ static const struct ublk_ctrl_row ublk_ctrl_rows[] = {
 	[UBLK_CMD_GET_PARAMS] = {
 		.run = ublk_ctrl_get_params, .mask = MAY_READ,
 	},
+	[UBLK_CMD_START_USER_RECOVERY] = {
+		.run = ublk_ctrl_user_recovery, .mask = MAY_READ | MAY_WRITE,
+	},
+	[UBLK_CMD_END_USER_RECOVERY] = {
+		.run = ublk_ctrl_user_recovery, .mask = MAY_READ | MAY_WRITE,
+	},
 	[UBLK_CMD_GET_DEV_INFO2] = {
 		.run = ublk_ctrl_get_dev_info, .mask = MAY_READ, .inline_ok = true,
 		.wants_path = true,
@@ -200,8 +219,17 @@ static const struct ublk_ctrl_row ublk_ctrl_rows[] = {
 	[_IOC_NR(UBLK_U_CMD_UPDATE_SIZE)] = {
 		.run = ublk_ctrl_update_size, .mask = MAY_READ | MAY_WRITE,
 	},
+	[_IOC_NR(UBLK_U_CMD_QUIESCE_DEV)] = {
+		.run = ublk_ctrl_not_offered, .mask = MAY_READ | MAY_WRITE,
+	},
 	[_IOC_NR(UBLK_U_CMD_TRY_STOP_DEV)] = {
 		.run = ublk_ctrl_try_stop_dev, .mask = MAY_READ | MAY_WRITE,
+	},
+	[_IOC_NR(UBLK_U_CMD_REG_BUF)] = {
+		.run = ublk_ctrl_not_offered, .mask = MAY_READ | MAY_WRITE,
+	},
+	[_IOC_NR(UBLK_U_CMD_UNREG_BUF)] = {
+		.run = ublk_ctrl_not_offered, .mask = MAY_READ | MAY_WRITE,
 	},
 };
 
@@ -215,7 +243,17 @@ static const struct ublk_ctrl_row *ublk_ctrl_row(unsigned int nr)
 	return &ublk_ctrl_rows[array_index_nospec(nr, ARRAY_SIZE(ublk_ctrl_rows))];
 }
 
-/* Is @path a node of this device, and may the caller do with it what @mask says? */
+/*
+ * What a file system says of its device nodes counts only where nodes may be
+ * opened: else everybody's FUSE could vouch for everybody's device.
+ */
+static bool ublk_path_has_nodes(const struct path *path)
+{
+	return !(path->mnt->mnt_flags & MNT_NODEV) &&
+		!(path->mnt->mnt_sb->s_iflags & SB_I_NODEV);
+}
+
+/* Is @name a node of this device, and may the caller do with it what @mask says? */
 static int ublk_ctrl_check_node(struct ublk_device *dev, const char *name, int mask)
 {
 	struct inode *inode;
@@ -227,7 +265,8 @@ static int ublk_ctrl_check_node(struct ublk_device *dev, const char *name, int m
 		return ret;
 
 	inode = d_backing_inode(path.dentry);
-	if (!S_ISCHR(inode->i_mode) || inode->i_rdev != dev->dev.devt)
+	if (!ublk_path_has_nodes(&path) || !S_ISCHR(inode->i_mode) ||
+	    inode->i_rdev != dev->dev.devt)
 		ret = -EPERM;
 	else if (inode_permission(&nop_mnt_idmap, inode, mask))
 		ret = -EACCES;

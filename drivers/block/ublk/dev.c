@@ -117,8 +117,8 @@ static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int
 	unsigned int depth = dev->info.queue_depth;
 	struct ublk_queue *q;
 
-	q = kvzalloc_node(struct_size(q, slots, depth), GFP_KERNEL_ACCOUNT,
-			  ublk_queue_node(dev, q_id));
+	q = kvzalloc_node(struct_size(q, slots, depth),
+			  GFP_KERNEL_ACCOUNT | __GFP_NOWARN, ublk_queue_node(dev, q_id));
 	if (!q)
 		return NULL;
 
@@ -133,7 +133,7 @@ static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int
 		q->slots[tag].tag = tag;
 
 	q->descs = __vmalloc(PAGE_ALIGN((size_t)depth * q->stride),
-			     GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+			     GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
 	if (!q->descs) {
 		ublk_queue_free(q);
 		return NULL;
@@ -241,17 +241,20 @@ static struct ublk_device *ublk_dev_alloc(const struct ublksrv_ctrl_dev_info *in
 /* A reserved id is taken for others, but nobody finds a device by it. */
 static int ublk_id_reserve(u32 wanted, u32 *id)
 {
-	int ret;
+	u32 got = wanted;
+	int ret, taken;
 
 	if (wanted == UBLK_ID_AUTO) {
-		ret = xa_alloc(&ublk_ids, id, NULL,
+		taken = -ENOSPC;
+		ret = xa_alloc(&ublk_ids, &got, NULL,
 			       XA_LIMIT(0, UBLK_MAX_DEVICES - 1), GFP_KERNEL);
-		return ret == -EBUSY ? -ENOSPC : ret;
+	} else {
+		taken = -EEXIST;
+		ret = xa_insert(&ublk_ids, wanted, NULL, GFP_KERNEL);
 	}
-	ret = xa_insert(&ublk_ids, wanted, NULL, GFP_KERNEL);
 	if (!ret)
-		*id = wanted;
-	return ret == -EBUSY ? -EEXIST : ret;
+		*id = got;
+	return ret == -EBUSY ? taken : ret;
 }
 
 static bool ublk_unprivileged_charge(void)

@@ -115,6 +115,8 @@ static int ublk_disk_claim(struct ublk_device *dev, struct pid *pid,
 		return -EEXIST;
 	if (s->state != UBLK_SESSION_OPEN)
 		return -EBUSY;
+	if (dev->deleted || s->nr_ready != dev->nr_queues)
+		return -ENODEV;
 	if (!(dev->params.types & UBLK_PARAM_TYPE_BASIC))
 		return -EINVAL;
 

@@ -310,7 +310,7 @@ static void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw)
 		struct ublk_slot *next = slot->next;
 		struct ublk_queue *q = ublk_io_pdu(slot->cmd)->q;
 
-		ublk_deliver(s, q, slot, late);
+		ublk_deliver(s, q, slot, late || fatal_signal_pending(current));
 		slot = next;
 	}
 }
@@ -538,7 +538,7 @@ static int ublk_io_fetch(struct ublk_session *s, struct ublk_queue *q,
 		return -EINVAL;
 
 	ublk_slot_hold(q, slot, cmd, args->addr);
-	slot->task = get_task_struct(current);
+	WRITE_ONCE(slot->task, get_task_struct(current));
 	slot->retries = 0;
 	ublk_io_note_server(s);
 	io_uring_cmd_mark_cancelable(cmd, issue_flags);

@@ -114,25 +114,25 @@ bool ublk_op_current(struct ublk_device *dev)
 	return current_work() == &dev->ops_work;
 }
 
+/* Does the step right before @op do the same? */
+static bool ublk_op_repeats(struct ublk_device *dev, struct ublk_op *op)
+{
+	lockdep_assert_held(&dev->lock);
+	return !list_is_first(&op->node, &dev->ops) &&
+		list_prev_entry(op, node)->run == op->run;
+}
+
 /*
  * The caller gives up. A step that has begun goes on, and so does one that must
- * run, unless the same is queued before it: who stops a stuck device and is
+ * run, unless it repeats the step before it: who stops a stuck device and is
  * killed, over and over, shall not fill the memory with stops.
  */
 static void ublk_op_abandon(struct ublk_device *dev, struct ublk_op *op)
 {
-	bool drop = !op->must_run;
-	struct ublk_op *other;
-
 	scoped_guard(spinlock, &dev->lock) {
 		if (list_empty(&op->node))
 			return;
-		list_for_each_entry(other, &dev->ops, node) {
-			if (other == op)
-				break;
-			drop |= other->run == op->run && other->must_run;
-		}
-		if (!drop)
+		if (op->must_run && !ublk_op_repeats(dev, op))
 			return;
 		list_del_init(&op->node);
 	}

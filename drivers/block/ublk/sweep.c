@@ -94,8 +94,10 @@ void ublk_session_stop(struct ublk_session *s)
 	if (!ublk_session_advance(s, UBLK_SESSION_STOPPING))
 		return;
 	synchronize_rcu_expedited();
-	for (unsigned int i = 0; i < dev->nr_queues; i++)
+	for (unsigned int i = 0; i < dev->nr_queues; i++) {
 		ublk_queue_cancel_idle(dev->queues[i]);
+		cond_resched();
+	}
 }
 
 /**
@@ -106,8 +108,10 @@ void ublk_session_stop(struct ublk_session *s)
  */
 void ublk_session_sweep(struct ublk_session *s)
 {
-	for (unsigned int i = 0; i < s->dev->nr_queues; i++)
+	for (unsigned int i = 0; i < s->dev->nr_queues; i++) {
 		ublk_queue_sweep(s->dev->queues[i]);
+		cond_resched();
+	}
 }
 
 static void ublk_queue_reset(struct ublk_queue *q)
@@ -117,7 +121,7 @@ static void ublk_queue_reset(struct ublk_queue *q)
 
 		if (slot->task)
 			put_task_struct(slot->task);
-		slot->task = NULL;
+		WRITE_ONCE(slot->task, NULL);
 		slot->cmd = NULL;
 		slot->rq = NULL;
 		ublk_slot_reset(q, slot);
@@ -130,8 +134,10 @@ static void ublk_queue_reset(struct ublk_queue *q)
  */
 void ublk_session_reset(struct ublk_session *s)
 {
-	for (unsigned int i = 0; i < s->dev->nr_queues; i++)
+	for (unsigned int i = 0; i < s->dev->nr_queues; i++) {
 		ublk_queue_reset(s->dev->queues[i]);
+		cond_resched();
+	}
 }
 
 static bool ublk_task_is_dying(struct task_struct *task)
@@ -186,11 +192,12 @@ enum blk_eh_timer_return ublk_mq_timeout(struct request *rq)
 	    tag < 0 || tag >= q->depth)
 		return BLK_EH_RESET_TIMER;
 
-	if (ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV))
-		kill_pid(s->pid, SIGKILL, 1);
-
 	task = READ_ONCE(q->slots[tag].task);
-	if (task && ublk_task_is_dying(task) && ublk_queue_sweep_task(q, task, rq))
+	if (!task)
+		return BLK_EH_RESET_TIMER;
+	if (ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV))
+		send_sig(SIGKILL, task, 0);
+	if (ublk_task_is_dying(task) && ublk_queue_sweep_task(q, task, rq))
 		return BLK_EH_DONE;
 	return BLK_EH_RESET_TIMER;
 }
