@@ -23,7 +23,6 @@ FIXTURE_VARIANT(refused)
 	__u32 id;		/* 0: automatic */
 	__u64 flags;
 	__u16 desc_size;
-	__u64 needs;		/* a driver without them drops the flags */
 	int err;
 };
 
@@ -41,25 +40,16 @@ REFUSED(queues_4097, .queues = 4097);
 REFUSED(queues_65535, .queues = 65535);
 REFUSED(id_past_the_last, .id = 1 << 20);
 REFUSED(id_minus_two, .id = -2);
-REFUSED(reissue_alone, .flags = UBLK_F_USER_RECOVERY_REISSUE,
-	.needs = UBLK_F_USER_RECOVERY_REISSUE);
-REFUSED(fail_io_alone, .flags = UBLK_F_USER_RECOVERY_FAIL_IO,
-	.needs = UBLK_F_USER_RECOVERY_FAIL_IO);
+REFUSED(reissue_alone, .flags = UBLK_F_USER_RECOVERY_REISSUE);
+REFUSED(fail_io_alone, .flags = UBLK_F_USER_RECOVERY_FAIL_IO);
 REFUSED(reissue_and_fail_io,
 	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE |
-		 UBLK_F_USER_RECOVERY_FAIL_IO,
-	.needs = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE |
 		 UBLK_F_USER_RECOVERY_FAIL_IO);
-REFUSED(quiesce_without_recovery, .flags = UBLK_F_QUIESCE,
-	.needs = UBLK_F_QUIESCE);
-REFUSED(integrity_without_user_copy, .flags = UBLK_F_INTEGRITY,
-	.needs = UBLK_F_INTEGRITY);
-REFUSED(desc_size_16, .flags = UBLK_F_IO_DESC_SIZE, .desc_size = 16,
-	.needs = UBLK_F_IO_DESC_SIZE);
-REFUSED(desc_size_28, .flags = UBLK_F_IO_DESC_SIZE, .desc_size = 28,
-	.needs = UBLK_F_IO_DESC_SIZE);
-REFUSED(desc_size_264, .flags = UBLK_F_IO_DESC_SIZE, .desc_size = 264,
-	.needs = UBLK_F_IO_DESC_SIZE);
+REFUSED(quiesce_without_recovery, .flags = UBLK_F_QUIESCE);
+REFUSED(integrity_without_user_copy, .flags = UBLK_F_INTEGRITY);
+REFUSED(desc_size_16, .flags = UBLK_F_IO_DESC_SIZE, .desc_size = 16);
+REFUSED(desc_size_28, .flags = UBLK_F_IO_DESC_SIZE, .desc_size = 28);
+REFUSED(desc_size_264, .flags = UBLK_F_IO_DESC_SIZE, .desc_size = 264);
 
 TD_FIXTURE_OPS(refused, td_no_device);
 
@@ -67,8 +57,6 @@ TEST_F(refused, add_fails)
 {
 	struct testdev *td = &self->td;
 
-	if (variant->needs)
-		REQUIRE_FEATURE(td, variant->needs);
 	td->info.nr_hw_queues = variant->queues;
 	td->info.queue_depth = variant->depth;
 	td->info.flags = variant->flags;

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The commands that only ask: GET_FEATURES, GET_DEV_INFO, GET_DEV_INFO2 and
- * GET_QUEUE_AFFINITY.
+ * GET_QUEUE_AFFINITY; and what every command says of a device that is not there
+ * or lacks the feature.
  */
 #include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "fixture.h"
 
@@ -259,6 +263,39 @@ TEST_F(added, info2_refuses_a_reply_that_does_not_fit)
 				 sizeof(buf) - 1));
 }
 
+/* Leaves @path naming a node with @dev's number, on a mount of @flags. */
+static int node_on_a_mount(char *path, size_t len, int id, unsigned long flags)
+{
+	char dir[] = "/tmp/ublk-node-XXXXXX", dev[32];
+	struct stat st;
+
+	snprintf(dev, sizeof(dev), "/dev/ublkc%d", id);
+	if (stat(dev, &st) || !mkdtemp(dir) || unshare(CLONE_NEWNS) ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("none", dir, "tmpfs", flags, NULL))
+		return -errno;
+	snprintf(path, len, "%s/node", dir);
+	return mknod(path, S_IFCHR | 0600, st.st_rdev) ? -errno : 0;
+}
+
+TEST_F(added, info2_takes_a_node_elsewhere)
+{
+	struct path_and_info buf = { };
+
+	ASSERT_EQ(0, node_on_a_mount(buf.path, sizeof(buf.path), self->td.id, 0));
+	EXPECT_EQ(0, info2(&self->td, &buf, sizeof(buf.path), sizeof(buf)));
+}
+
+/* Anybody can mount a file system that calls its files nodes. */
+TEST_F(added, info2_refuses_a_node_on_a_nodev_mount)
+{
+	struct path_and_info buf = { };
+
+	ASSERT_EQ(0, node_on_a_mount(buf.path, sizeof(buf.path), self->td.id,
+				     MS_NODEV));
+	EXPECT_EQ(-EPERM, info2(&self->td, &buf, sizeof(buf.path), sizeof(buf)));
+}
+
 /* -- GET_QUEUE_AFFINITY ---------------------------------------------------- */
 
 TEST_F(queues, affinity_covers_each_cpu_once)
@@ -406,6 +443,46 @@ TEST_F(nobody, command_finds_no_device)
 	self->td.id = 999999;
 	EXPECT_EQ(-ENODEV, td_ctl(&self->td, variant->op, 0));
 	self->td.id = -1;
+}
+
+/* -- commands of features that the device does not have -------------------- */
+
+FIXTURE(unoffered)
+{
+	struct testdev td;
+};
+
+FIXTURE_VARIANT(unoffered)
+{
+	__u32 op;
+	int err;
+};
+
+TD_FIXTURE_OPS(unoffered, td_add);
+
+FIXTURE_VARIANT_ADD(unoffered, START_USER_RECOVERY)
+{
+	.op = UBLK_U_CMD_START_USER_RECOVERY, .err = -EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(unoffered, QUIESCE_DEV)
+{
+	.op = UBLK_U_CMD_QUIESCE_DEV, .err = -EOPNOTSUPP,
+};
+
+FIXTURE_VARIANT_ADD(unoffered, REG_BUF)
+{
+	.op = UBLK_U_CMD_REG_BUF, .err = -EOPNOTSUPP,
+};
+
+FIXTURE_VARIANT_ADD(unoffered, UNREG_BUF)
+{
+	.op = UBLK_U_CMD_UNREG_BUF, .err = -EOPNOTSUPP,
+};
+
+TEST_F(unoffered, command_is_refused)
+{
+	EXPECT_EQ(variant->err, td_ctl(&self->td, variant->op, 0));
 }
 
 TEST_HARNESS_MAIN

@@ -105,7 +105,7 @@ int td_reap(struct testdev *td)
 		return ret;
 	ret = ublk_ctrl_submit(&ctrl, UBLK_U_CMD_DEL_DEV, &cmd);
 	if (!ret)
-		ret = ublk_ctrl_wait(&ctrl, TD_DEADLINE_MS, &res);
+		ret = ublk_ctrl_wait(&ctrl, TD_REAP_MS, &res);
 	/* A ring with a stuck command would keep this process from exiting. */
 	if (ret)
 		return ret;

@@ -21,6 +21,8 @@
 #include "ublk.h"
 
 #define TD_DEADLINE_MS	12000
+/* For a device to go: behind a hundred others it has to wait its turn. */
+#define TD_REAP_MS	60000
 #define TD_SIZE		(64ULL << 20)
 #define TD_AREA		(16ULL << 20)	/* byte offset where tests do their I/O */
 #define TD_AREA_END	(48ULL << 20)
