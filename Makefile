@@ -21,7 +21,7 @@ check-lab: ## prove that the lab sees failures, splats, leaks and hangs
 	@lab/check-lab
 
 modules: ## build/modules/ublk_drv.ko; KDIR=dir for headers of your own, W=1
-	@lab/modules $(if $(W),W=$(W)) $(if $(C),C=$(C))
+	@lab/modules $(if $(W),W=$(W))
 
 builtin: ## link the driver into a kernel and boot that
 	@lab/builtin

@@ -32,7 +32,7 @@ key()
 # room MIB DIR: end with one line unless DIR's disk has that much left
 room()
 {
-	mkdir -p "$2" || die "cannot create $2"
+	mkdir -p "$2" 2>/dev/null || die "cannot create $2"
 	free=$(df -Pm "$2" | awk 'NR == 2 { print $4 }')
 	[ "$free" -ge "$1" ] ||
 		die "no room: $2 has $free MiB free, $1 MiB are needed" \
@@ -60,7 +60,7 @@ need()
 # once LOCK: one process at a time builds a cache entry, others wait here
 once()
 {
-	mkdir -p "$CACHE" || die "cannot create $CACHE"
+	mkdir -p "$CACHE" 2>/dev/null || die "cannot create $CACHE"
 	exec 9>"$CACHE/$1.lock" || die "cannot write in $CACHE"
 	flock -n 9 && return
 	say "waiting for another lab that builds $1"
