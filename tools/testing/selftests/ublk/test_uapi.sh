@@ -207,7 +207,7 @@ breaks()
 	! diff -q "$work/broken" "$work/ours" > "$work/verdict"
 }
 
-command -v "$CC" > /dev/null || skip_all "no compiler ($CC)"
+"$CC" -E - < /dev/null > /dev/null 2>&1 || skip_all "no compiler ($CC)"
 [ -f "$OURS" ] || skip_all "this tree's ublk_cmd.h is not here"
 [ -f "$THEIRS" ] || skip_all "no installed ublk_cmd.h (linux-libc-dev)"
 
