@@ -207,6 +207,14 @@ TEST_F(limit, refuses_a_negative_number)
 	EXPECT_EQ(EINVAL, set_max("-1"));
 }
 
+TEST_F(limit, refuses_a_device_of_an_ordinary_user_at_0)
+{
+	ASSERT_EQ(0, set_max("0"));
+	self->td.info.flags = UBLK_F_UNPRIVILEGED_DEV;
+	ASSERT_EQ(0, setresuid(65534, 65534, 65534));
+	EXPECT_EQ(-EACCES, td_add(&self->td));
+}
+
 TEST_F(limit, does_not_count_privileged_devices)
 {
 	ASSERT_EQ(0, set_max("0"));
