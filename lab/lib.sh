@@ -6,7 +6,7 @@
 TOP=$(cd "$(dirname "$0")/.." && pwd -P) || exit 1
 LAB=$TOP/lab
 BUILD=$TOP/build
-CACHE=${UBLK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ublk-lab}
+CACHE=${UBLK_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/ublk-lab}
 PATH=$PATH:/usr/sbin:/sbin
 
 # shellcheck source=lab/config
