@@ -12,9 +12,10 @@ PATH=$PATH:/usr/sbin:/sbin
 # shellcheck source=lab/config
 . "$LAB/config"
 
+# Not to standard output: some callers want the words of a script there.
 say()
 {
-	printf '== %s\n' "$*"
+	printf '== %s\n' "$*" >&2
 }
 
 die()
