@@ -353,6 +353,12 @@ static bool can_attach(void *arg)
 	return td_attach(arg) == 0;
 }
 
+/* Not while udev has the old disk open. */
+static bool can_start(void *arg)
+{
+	return start(arg, getpid()) == 0;
+}
+
 TEST_F(live, stopped_device_can_be_served_again)
 {
 	struct testdev *td = &self->td;
@@ -362,7 +368,7 @@ TEST_F(live, stopped_device_can_be_served_again)
 	td_detach(td);
 	ASSERT_TRUE(td_poll_until(can_attach, td));
 	ASSERT_EQ(0, td_fetch_all(td));
-	ASSERT_EQ(0, start(td, getpid()));
+	ASSERT_TRUE(td_poll_until(can_start, td));
 	EXPECT_EQ(UBLK_S_DEV_LIVE, td_state(td));
 }
 
@@ -374,7 +380,7 @@ TEST_F(live, device_whose_server_left_can_be_served_again)
 	td_detach(td);
 	ASSERT_TRUE(td_poll_until(can_attach, td));
 	ASSERT_EQ(0, td_fetch_all(td));
-	ASSERT_EQ(0, start(td, getpid()));
+	ASSERT_TRUE(td_poll_until(can_start, td));
 	EXPECT_EQ(UBLK_S_DEV_LIVE, td_state(td));
 }
 

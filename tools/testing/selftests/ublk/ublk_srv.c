@@ -368,7 +368,7 @@ static int delete_device(struct ublk_ctrl *ctrl, __u32 id, bool async)
 typedef int (*device_fn)(struct ublk_ctrl *ctrl, __u32 id, bool arg);
 
 /* Calls @fn for each device there is: sysfs knows the numbers. */
-static int for_each_device(struct ublk_ctrl *ctrl, bool arg, device_fn fn)
+static int run_for_each(struct ublk_ctrl *ctrl, bool arg, device_fn fn)
 {
 	DIR *dir = opendir("/sys/class/ublk-char");
 	struct dirent *entry;
@@ -398,7 +398,7 @@ static int run_on_devices(const struct request *r, bool arg, device_fn fn)
 	if (r->add.id != UBLK_AUTO_ID)
 		ret = fn(&ctrl, r->add.id, arg);
 	else
-		ret = for_each_device(&ctrl, arg, fn);
+		ret = run_for_each(&ctrl, arg, fn);
 	if (ret && r->add.id != UBLK_AUTO_ID)
 		die("device %u: %s", r->add.id, strerror(-ret));
 	if (ret)
