@@ -21,9 +21,8 @@
 
 #include "slot.h"
 
-/* A WRITE of which no byte can be copied is tried again, for about a second. */
+/* A WRITE of which no byte can be copied is tried again. */
 #define UBLK_COPY_RETRY_MS	3
-#define UBLK_COPY_RETRIES	255
 
 /* Tasks to wake by one list of requests before the first has to be. */
 #define UBLK_MAX_CHAINS		8
@@ -213,15 +212,8 @@ static void ublk_deliver_retry(struct ublk_session *s, struct ublk_queue *q,
 {
 	struct request *rq = slot->rq;
 	struct request_queue *disk_queue = rq->q;
-	bool again = slot->retries++ < UBLK_COPY_RETRIES;
 
-	if (!again)
-		slot->retries = 0;
 	ublk_slot_rearm(s, q, slot, issue_flags);
-	if (!again) {
-		ublk_rq_finish(rq, BLK_STS_IOERR, blk_rq_bytes(rq));
-		return;
-	}
 	blk_mq_requeue_request(rq, false);
 	blk_mq_delay_kick_requeue_list(disk_queue, UBLK_COPY_RETRY_MS);
 }
@@ -237,16 +229,13 @@ static bool ublk_deliver_data(struct ublk_queue *q, struct ublk_slot *slot, u64 
 	unsigned int copied;
 
 	copied = ublk_copy_to_server(rq, addr, slot->len);
-	if (likely(copied == slot->len)) {
-		slot->retries = 0;
+	if (likely(copied == slot->len))
 		return true;
-	}
 
 	copied = round_down(copied, queue_logical_block_size(rq->q));
 	if (!copied)
 		return false;
 
-	slot->retries = 0;
 	slot->len = copied;
 	desc = q->descs + (size_t)slot->tag * q->stride;
 	desc->nr_sectors = copied >> SECTOR_SHIFT;
@@ -539,7 +528,6 @@ static int ublk_io_fetch(struct ublk_session *s, struct ublk_queue *q,
 
 	ublk_slot_hold(q, slot, cmd, args->addr);
 	WRITE_ONCE(slot->task, get_task_struct(current));
-	slot->retries = 0;
 	ublk_io_note_server(s);
 	io_uring_cmd_mark_cancelable(cmd, issue_flags);
 	ublk_slot_rearm(s, q, slot, issue_flags);

@@ -91,7 +91,6 @@ struct ublk_op;
  * @pending:	the same place, while on ublk_queue::pending
  * @tag:	the tag
  * @op:		UBLK_IO_OP_* of @rq
- * @retries:	deliveries in a row that could not copy a byte
  *
  * All fields but @word belong to whoever moved the slot to UBLK_SLOT_BUSY. The
  * exception is @next, which its writer may set until the chain is handed over.
@@ -110,7 +109,6 @@ struct ublk_slot {
 	};
 	u16			tag;
 	u8			op;
-	u8			retries;
 } __aligned(64);
 
 /**
