@@ -334,13 +334,6 @@ static int ublk_ctrl_dispatch(struct ublk_ctrl *c, u32 cmd_op)
 	return ublk_ctrl_run_on_dev(c, row);
 }
 
-static bool ublk_ctrl_op_is_valid(u32 cmd_op)
-{
-	if (_IOC_TYPE(cmd_op) == 'u')
-		return true;
-	return IS_ENABLED(CONFIG_BLKDEV_UBLK_LEGACY_OPCODES) && !_IOC_TYPE(cmd_op);
-}
-
 /**
  * ublk_ctrl_uring_cmd - a command on /dev/ublk-control
  * @cmd:	the command
@@ -364,7 +357,7 @@ int ublk_ctrl_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		return -EAGAIN;
 	if (!(issue_flags & IO_URING_F_SQE128))
 		return -EINVAL;
-	if (!ublk_ctrl_op_is_valid(cmd_op))
+	if (!ublk_cmd_is_ours(cmd_op))
 		return -EOPNOTSUPP;
 
 	sqe = io_uring_sqe128_cmd(cmd->sqe, struct ublksrv_ctrl_cmd);

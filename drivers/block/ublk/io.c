@@ -606,13 +606,6 @@ static int ublk_io_get_data(struct ublk_session *s, struct ublk_queue *q,
 	return -EIOCBQUEUED;
 }
 
-static bool ublk_io_op_is_valid(u32 cmd_op)
-{
-	if (_IOC_TYPE(cmd_op) == 'u')
-		return true;
-	return IS_ENABLED(CONFIG_BLKDEV_UBLK_LEGACY_OPCODES) && !_IOC_TYPE(cmd_op);
-}
-
 /* A number that names no command: an owner is told first that it owns nothing. */
 static int ublk_io_unknown(const struct ublk_slot *slot)
 {
@@ -709,7 +702,7 @@ int ublk_ch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		ublk_io_cancel(cmd, issue_flags);
 		return 0;
 	}
-	if (!ublk_io_op_is_valid(cmd->cmd_op))
+	if (!ublk_cmd_is_ours(cmd->cmd_op))
 		return -EOPNOTSUPP;
 	if (unlikely(issue_flags & IO_URING_F_UNLOCKED)) {
 		io_uring_cmd_complete_in_task(cmd, ublk_io_issue_tw);

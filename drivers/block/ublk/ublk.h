@@ -311,9 +311,12 @@ static inline bool ublk_session_may_arm(const struct ublk_session *s)
 	return READ_ONCE(s->state) == UBLK_SESSION_OPEN;
 }
 
-static inline bool ublk_rq_has_data(struct request *rq)
+/* Is it encoded as a ublk command, or a raw number where those are taken? */
+static inline bool ublk_cmd_is_ours(u32 cmd_op)
 {
-	return bio_has_data(rq->bio);
+	if (_IOC_TYPE(cmd_op) == 'u')
+		return true;
+	return IS_ENABLED(CONFIG_BLKDEV_UBLK_LEGACY_OPCODES) && !_IOC_TYPE(cmd_op);
 }
 
 /* Only the debug option makes this more than a hint to the reader. */
