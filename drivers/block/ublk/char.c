@@ -40,17 +40,15 @@ static void ublk_session_release_work(struct work_struct *work)
 	ublk_op_post(s->dev, &s->end_op);
 }
 
-/*
- * The last step of a session: without recovery the disk goes with its server.
- */
+/* The last step of a session: the disk goes with its server, or waits. */
 static int ublk_session_end_op(struct ublk_device *dev, struct ublk_op *op)
 {
 	struct ublk_session *s = container_of(op, struct ublk_session, end_op);
 
 	flush_rcu_work(&s->dead_work);
-	ublk_disk_remove(dev, false);
+	if (!ublk_server_lost(dev))
+		ublk_disk_remove(dev, false);
 	ublk_session_reset(s);
-
 	ublk_session_retire(s);
 	return 0;
 }

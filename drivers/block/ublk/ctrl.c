@@ -90,11 +90,29 @@ static int ublk_ctrl_del_dev(struct ublk_ctrl *c)
 	return ret;
 }
 
+/* The process that the caller names, with a reference, or NULL. */
+static struct pid *ublk_ctrl_get_pid(const struct ublk_ctrl *c)
+{
+	return (int)c->data > 0 ? find_get_pid((int)c->data) : NULL;
+}
+
 static int ublk_ctrl_start_dev(struct ublk_ctrl *c)
 {
-	struct pid *pid = (int)c->data > 0 ? find_get_pid((int)c->data) : NULL;
+	struct pid *pid = ublk_ctrl_get_pid(c);
 
 	return pid ? ublk_disk_start(c->dev, pid) : -EINVAL;
+}
+
+static int ublk_ctrl_start_recovery(struct ublk_ctrl *c)
+{
+	return ublk_recovery_start(c->dev);
+}
+
+static int ublk_ctrl_end_recovery(struct ublk_ctrl *c)
+{
+	struct pid *pid = ublk_ctrl_get_pid(c);
+
+	return pid ? ublk_recovery_end(c->dev, pid) : -EINVAL;
 }
 
 static int ublk_ctrl_stop_dev(struct ublk_ctrl *c)
@@ -130,12 +148,6 @@ static int ublk_ctrl_get_dev_info(struct ublk_ctrl *c)
 		return -EINVAL;
 	ublk_dev_get_info(c->dev, &info);
 	return copy_to_user(c->arg, &info, sizeof(info)) ? -EFAULT : 0;
-}
-
-/* Devices have no recovery, so none is in a state to begin or end it. */
-static int ublk_ctrl_user_recovery(struct ublk_ctrl *c)
-{
-	return -EINVAL;
 }
 
 /* The command belongs to a feature that no device has. */
@@ -200,10 +212,10 @@ static const struct ublk_ctrl_row ublk_ctrl_rows[] = {
 		.run = ublk_ctrl_get_params, .mask = MAY_READ,
 	},
 	[UBLK_CMD_START_USER_RECOVERY] = {
-		.run = ublk_ctrl_user_recovery, .mask = MAY_READ | MAY_WRITE,
+		.run = ublk_ctrl_start_recovery, .mask = MAY_READ | MAY_WRITE,
 	},
 	[UBLK_CMD_END_USER_RECOVERY] = {
-		.run = ublk_ctrl_user_recovery, .mask = MAY_READ | MAY_WRITE,
+		.run = ublk_ctrl_end_recovery, .mask = MAY_READ | MAY_WRITE,
 	},
 	[UBLK_CMD_GET_DEV_INFO2] = {
 		.run = ublk_ctrl_get_dev_info, .mask = MAY_READ, .inline_ok = true,

@@ -298,6 +298,9 @@ static int ublk_check_features(u64 *features)
 		return -EINVAL;
 	if ((f & UBLK_F_INTEGRITY) && !(f & UBLK_F_USER_COPY))
 		return -EINVAL;
+	/* Nor shall it hold requests: its server may never come back. */
+	if (f & UBLK_F_UNPRIVILEGED_DEV)
+		f &= ~(UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE);
 
 	*features = (f & UBLK_FEATURES) | UBLK_FEATURES_ALWAYS;
 	return 0;

@@ -13,15 +13,6 @@
 #include "ublk.h"
 #include <trace/events/ublk.h>
 
-static void ublk_dev_set_state(struct ublk_device *dev, u8 state, struct pid *server)
-{
-	lockdep_assert_held(&dev->lock);
-	trace_ublk_state(dev->id, dev->state, state);
-	WRITE_ONCE(dev->state, state);
-	put_pid(dev->server_pid);
-	dev->server_pid = get_pid(server);
-}
-
 /*
  * Opening the disk of an unprivileged device is for its owner and the
  * administrator: everyone else would be at the mercy of its server.
@@ -90,33 +81,21 @@ static void ublk_disk_scan(struct ublk_device *dev, struct ublk_session *s)
 		queue_work(ublk_op_wq, &dev->scan_work);
 }
 
-static bool ublk_pid_is_gone(struct pid *pid)
-{
-	struct task_struct *task;
-
-	guard(rcu)();
-	task = pid_task(pid, PIDTYPE_TGID);
-	return !task || !atomic_read(&task->signal->live);
-}
-
 /* May @pid's disk come now? Takes the parameters that hold at this moment. */
 static int ublk_disk_claim(struct ublk_device *dev, struct pid *pid,
 			   struct ublk_params *params)
 {
-	struct ublk_session *s;
+	int ret;
 
 	guard(spinlock)(&dev->lock);
-	s = ublk_dev_session(dev);
-	if (!s || s->state >= UBLK_SESSION_DEAD)
-		return !s && !ublk_pid_is_gone(pid) ? -EINVAL : -ENODEV;
-	if (s->pid != pid)
-		return -EINVAL;
+	ret = ublk_server_check(dev, pid);
+	if (ret)
+		return ret;
 	if (dev->disk_used)
 		return -EEXIST;
-	if (s->state != UBLK_SESSION_OPEN)
-		return -EBUSY;
-	if (dev->deleted || s->nr_ready != dev->nr_queues)
-		return -ENODEV;
+	ret = ublk_server_may_serve(dev);
+	if (ret)
+		return ret;
 	if (!(dev->params.types & UBLK_PARAM_TYPE_BASIC))
 		return -EINVAL;
 
@@ -175,6 +154,7 @@ static int ublk_disk_start_op(struct ublk_device *dev, struct ublk_op *op)
 	}
 
 	dev->no_opens = false;
+	WRITE_ONCE(dev->nosrv, ublk_nosrv_of_live(dev));
 	get_device(&dev->dev);
 	ret = add_disk(disk);
 	if (ret)
@@ -187,49 +167,12 @@ static int ublk_disk_start_op(struct ublk_device *dev, struct ublk_op *op)
 
 err_put_disk:
 	/* A disk that was not added is freed without a call to us. */
+	WRITE_ONCE(dev->nosrv, UBLK_NOSRV_FAIL);
 	put_disk(disk);
 	put_device(&dev->dev);
 err_unclaim:
 	ublk_disk_unclaim(dev);
 	return ret;
-}
-
-/* What ends the wait of a START_DEV that came when @stops had been counted. */
-static bool ublk_start_may_go_on(struct ublk_device *dev, struct pid *pid,
-				 unsigned int stops, int *ret)
-{
-	struct ublk_session *s;
-	bool stopped;
-
-	guard(spinlock)(&dev->lock);
-	s = ublk_dev_session(dev);
-	if (s && s->state < UBLK_SESSION_DEAD)
-		return s->nr_ready == dev->nr_queues ||
-			s->state == UBLK_SESSION_STOPPING;
-
-	stopped = !s && (dev->deleted || dev->stops != stops);
-	if (!stopped && !ublk_pid_is_gone(pid))
-		return false;
-	*ret = -ENODEV;
-	return true;
-}
-
-/*
- * The server wakes us when it comes and when it leaves. A process that was named
- * but has not opened ublkcN can die without a word to us, so look at it from
- * time to time.
- */
-static int ublk_start_wait(struct ublk_device *dev, struct pid *pid, unsigned int stops)
-{
-	int ret = 0;
-	long left;
-
-	do {
-		left = wait_event_interruptible_timeout(dev->wq,
-							ublk_start_may_go_on(dev, pid, stops, &ret),
-							HZ);
-	} while (!left);
-	return left < 0 ? -EINTR : ret;
 }
 
 /**
@@ -256,7 +199,7 @@ int ublk_disk_start(struct ublk_device *dev, struct pid *pid)
 		stops = dev->stops;
 		has_params = dev->params.types & UBLK_PARAM_TYPE_BASIC;
 	}
-	ret = has_params ? ublk_start_wait(dev, pid, stops) : -EINVAL;
+	ret = has_params ? ublk_server_wait(dev, pid, stops) : -EINVAL;
 	if (ret) {
 		put_pid(pid);
 		return ret;
@@ -269,6 +212,8 @@ int ublk_disk_start(struct ublk_device *dev, struct pid *pid)
  * @dev:	the device
  * @served:	the server lives and can write back what is dirty
  *
+ * Whatever nobody serves fails before anything waits for it.
+ *
  * Context: op; waits for the I/O that is under way.
  */
 void ublk_disk_remove(struct ublk_device *dev, bool served)
@@ -279,6 +224,8 @@ void ublk_disk_remove(struct ublk_device *dev, bool served)
 	if (!disk)
 		return;
 
+	if (dev->nosrv != UBLK_NOSRV_FAIL)
+		ublk_nosrv_apply(dev, UBLK_NOSRV_FAIL);
 	cancel_work_sync(&dev->scan_work);
 	if (!served)
 		blk_mark_disk_dead(disk);
@@ -300,8 +247,9 @@ void ublk_disk_remove(struct ublk_device *dev, bool served)
 void ublk_disk_stop_op(struct ublk_device *dev)
 {
 	struct ublk_session *s = ublk_dev_session(dev);
+	bool served = s && ublk_session_may_arm(s) && dev->state == UBLK_S_DEV_LIVE;
 
-	ublk_disk_remove(dev, s && READ_ONCE(s->state) < UBLK_SESSION_DEAD);
+	ublk_disk_remove(dev, served);
 	if (s)
 		ublk_session_stop(s);
 
@@ -317,17 +265,27 @@ static int ublk_stop_op(struct ublk_device *dev, struct ublk_op *op)
 }
 
 /*
- * Nobody may have the disk open, and from here on nobody gets it: openers hold
- * the same mutex. A scan that is under way is ours, and no opener.
+ * A scan that is under way is ours, and no opener. But its reads may be held for
+ * a server that only another step can let in, so do not insist.
  */
-static int ublk_disk_ban_opens(struct ublk_device *dev)
+static void ublk_disk_wait_for_scan(struct ublk_device *dev, const struct ublk_op *op)
+{
+	while (work_busy(&dev->scan_work) && !ublk_op_is_unwanted(dev, op))
+		schedule_timeout_uninterruptible(UBLK_POLL_JIFFIES);
+}
+
+/*
+ * Nobody may have the disk open, and from here on nobody gets it: openers hold
+ * the same mutex.
+ */
+static int ublk_disk_ban_opens(struct ublk_device *dev, const struct ublk_op *op)
 {
 	struct gendisk *disk = dev->disk;
 	int ret = 0;
 
 	if (!disk)
 		return -ENODEV;
-	flush_work(&dev->scan_work);
+	ublk_disk_wait_for_scan(dev, op);
 	if (!mutex_trylock(&disk->open_mutex))
 		return -EBUSY;
 	if (disk_openers(disk))
@@ -340,7 +298,7 @@ static int ublk_disk_ban_opens(struct ublk_device *dev)
 
 static int ublk_try_stop_op(struct ublk_device *dev, struct ublk_op *op)
 {
-	int ret = ublk_disk_ban_opens(dev);
+	int ret = ublk_disk_ban_opens(dev, op);
 
 	if (!ret)
 		ublk_disk_stop_op(dev);
@@ -387,13 +345,13 @@ static int ublk_resize_op(struct ublk_device *dev, struct ublk_op *op)
 	scoped_guard(spinlock, &dev->lock)
 		params = dev->params;
 	params.types &= ~UBLK_PARAM_TYPE_DEVT;
-	params.basic.dev_sectors = op->sectors;
-	if (!op->sectors || ublk_params_validate(dev, &params))
+	params.basic.dev_sectors = op->arg;
+	if (!op->arg || ublk_params_validate(dev, &params))
 		return -EINVAL;
 
 	scoped_guard(spinlock, &dev->lock)
-		dev->params.basic.dev_sectors = op->sectors;
-	set_capacity_and_notify(dev->disk, op->sectors);
+		dev->params.basic.dev_sectors = op->arg;
+	set_capacity_and_notify(dev->disk, op->arg);
 	return 0;
 }
 
@@ -408,7 +366,7 @@ static int ublk_resize_op(struct ublk_device *dev, struct ublk_op *op)
  */
 int ublk_disk_resize(struct ublk_device *dev, u64 sectors)
 {
-	struct ublk_op op = { .run = ublk_resize_op, .sectors = sectors };
+	struct ublk_op op = { .run = ublk_resize_op, .arg = sectors };
 
 	return ublk_op_call(dev, &op);
 }

@@ -63,19 +63,39 @@ static void ublk_rq_finish(struct request *rq, blk_status_t status,
 	local_bh_enable();
 }
 
+/* May a request that was taken from its server go through the queue again? */
+static bool ublk_rq_may_repeat(const struct ublk_device *dev, bool delivered)
+{
+	return READ_ONCE(dev->nosrv) == UBLK_NOSRV_HOLD &&
+		(!delivered || ublk_dev_has(dev, UBLK_F_USER_RECOVERY_REISSUE));
+}
+
 /**
- * ublk_rq_abort - end a request that no server will answer
+ * ublk_rq_dispose - a request will not be answered by the server it went to
  * @q:		its queue
  * @slot:	its slot, which is in other hands by now
  * @rq:		the request
+ * @delivered:	the server has seen it, and may have done some of it
+ *
+ * The policy that counts is that of this moment. A requeued request that still
+ * nobody serves is held by ->queue_rq; under a policy that has changed since, it
+ * is not.
  *
  * Context: process or task work; does not sleep.
  */
-void ublk_rq_abort(struct ublk_queue *q, struct ublk_slot *slot, struct request *rq)
+void ublk_rq_dispose(struct ublk_queue *q, struct ublk_slot *slot,
+		     struct request *rq, bool delivered)
 {
-	trace_ublk_abort(q->dev->id, q->q_id, slot->tag, slot->op,
-			 blk_rq_pos(rq), blk_rq_bytes(rq));
-	ublk_rq_finish(rq, BLK_STS_IOERR, blk_rq_bytes(rq));
+	bool again;
+
+	guard(rcu)();
+	again = ublk_rq_may_repeat(q->dev, delivered);
+	trace_ublk_dispose(q->dev->id, q->q_id, slot->tag, slot->op, blk_rq_pos(rq),
+			   blk_rq_bytes(rq), delivered, again);
+	if (again)
+		blk_mq_requeue_request(rq, true);
+	else
+		ublk_rq_finish(rq, BLK_STS_IOERR, blk_rq_bytes(rq));
 }
 
 /*
@@ -203,7 +223,7 @@ static void ublk_deliver_cancel(struct ublk_queue *q, struct ublk_slot *slot,
 	slot->cmd = NULL;
 	ublk_slot_leave(q, slot, UBLK_SLOT_CANCELED);
 	ublk_cmd_complete(cmd, UBLK_IO_RES_ABORT);
-	ublk_rq_abort(q, slot, rq);
+	ublk_rq_dispose(q, slot, rq, false);
 }
 
 /* No byte of a WRITE could be copied: keep the command, try again later. */
@@ -437,6 +457,23 @@ static void ublk_queue_push_pending(struct ublk_queue *q)
 	ublk_chains_push(&cs);
 }
 
+/*
+ * Nobody serves the tag of @rq. Whoever changes the policy waits for us, and
+ * kicks what we hold.
+ */
+static noinline blk_status_t ublk_rq_unserved(struct ublk_queue *q, struct request *rq)
+{
+	switch (READ_ONCE(q->dev->nosrv)) {
+	case UBLK_NOSRV_HOLD:
+		blk_mq_requeue_request(rq, false);
+		return BLK_STS_OK;
+	case UBLK_NOSRV_FAIL_TARGET:
+		return BLK_STS_TARGET;
+	default:
+		return BLK_STS_IOERR;
+	}
+}
+
 static blk_status_t ublk_mq_queue_rq(struct blk_mq_hw_ctx *hctx,
 				     const struct blk_mq_queue_data *bd)
 {
@@ -445,10 +482,12 @@ static blk_status_t ublk_mq_queue_rq(struct blk_mq_hw_ctx *hctx,
 	int op = ublk_desc_op(bd->rq);
 	blk_status_t status = BLK_STS_OK;
 
-	if (op >= 0 && ublk_rq_dispatch(q, bd->rq, op))
+	if (unlikely(op < 0))
+		status = BLK_STS_IOERR;
+	else if (likely(ublk_rq_dispatch(q, bd->rq, op)))
 		llist_add(&slot->pending, &q->pending);
 	else
-		status = BLK_STS_IOERR;
+		status = ublk_rq_unserved(q, bd->rq);
 
 	if (bd->last && !llist_empty(&q->pending))
 		ublk_queue_push_pending(q);

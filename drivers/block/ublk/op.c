@@ -122,14 +122,34 @@ static bool ublk_op_repeats(struct ublk_device *dev, struct ublk_op *op)
 		list_prev_entry(op, node)->run == op->run;
 }
 
+/**
+ * ublk_op_is_unwanted - should a step that only waits give up?
+ * @dev:	the device
+ * @op:		the step, running
+ *
+ * Return: true if its caller has left, or another step must have its turn.
+ */
+bool ublk_op_is_unwanted(struct ublk_device *dev, const struct ublk_op *op)
+{
+	struct ublk_op *next;
+
+	guard(spinlock)(&dev->lock);
+	list_for_each_entry(next, &dev->ops, node)
+		if (next->must_run)
+			return true;
+	return op->abandoned;
+}
+
 /*
- * The caller gives up. A step that has begun goes on, and so does one that must
- * run, unless it repeats the step before it: who stops a stuck device and is
- * killed, over and over, shall not fill the memory with stops.
+ * The caller gives up. A step that has begun may look at that, one that has not
+ * is dropped. It stays if it must run, unless it repeats the step before it: who
+ * stops a stuck device and is killed, over and over, shall not fill the memory
+ * with stops.
  */
 static void ublk_op_abandon(struct ublk_device *dev, struct ublk_op *op)
 {
 	scoped_guard(spinlock, &dev->lock) {
+		op->abandoned = true;
 		if (list_empty(&op->node))
 			return;
 		if (op->must_run && !ublk_op_repeats(dev, op))

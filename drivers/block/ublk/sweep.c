@@ -43,24 +43,29 @@ static void ublk_queue_cancel_idle(struct ublk_queue *q)
 }
 
 /*
- * Take the slot out of its server's hands. Returns its request, which the
- * caller has to end, or NULL if there is none or it is in somebody's hands.
+ * Take the slot out of its server's hands, with command and request. Returns the
+ * request, which may be gone by then, or NULL if there was none or it is in
+ * somebody else's hands.
  */
-static struct request *ublk_slot_steal(struct ublk_queue *q, struct ublk_slot *slot)
+static struct request *ublk_slot_sweep(struct ublk_queue *q, struct ublk_slot *slot)
 {
+	bool delivered = false;
 	struct request *rq;
 
 	if (ublk_slot_cancel(q, slot)) {
 		ublk_slot_abort_cmd(slot);
 		return NULL;
 	}
-	if (!ublk_slot_take(q, slot, UBLK_SLOT_QUEUED) &&
-	    !ublk_slot_take(q, slot, UBLK_SLOT_SERVER) &&
-	    !ublk_slot_take(q, slot, UBLK_SLOT_NEED_DATA))
-		return NULL;
+	if (!ublk_slot_take(q, slot, UBLK_SLOT_QUEUED)) {
+		delivered = true;
+		if (!ublk_slot_take(q, slot, UBLK_SLOT_SERVER) &&
+		    !ublk_slot_take(q, slot, UBLK_SLOT_NEED_DATA))
+			return NULL;
+	}
 
 	rq = slot->rq;
 	ublk_slot_leave(q, slot, UBLK_SLOT_CANCELED);
+	ublk_rq_dispose(q, slot, rq, delivered);
 	return rq;
 }
 
@@ -70,18 +75,13 @@ static struct request *ublk_slot_steal(struct ublk_queue *q, struct ublk_slot *s
  */
 static void ublk_queue_sweep(struct ublk_queue *q)
 {
-	for (unsigned int tag = 0; tag < q->depth; tag++) {
-		struct ublk_slot *slot = &q->slots[tag];
-		struct request *rq = ublk_slot_steal(q, slot);
-
-		if (rq)
-			ublk_rq_abort(q, slot, rq);
-	}
+	for (unsigned int tag = 0; tag < q->depth; tag++)
+		ublk_slot_sweep(q, &q->slots[tag]);
 }
 
 /**
  * ublk_session_stop - take back the commands of a server that lives on
- * @s:	session of a device whose disk is gone
+ * @s:	session of a device that gives it no more requests
  *
  * The server gets UBLK_IO_RES_ABORT for each command that waits for a request.
  *
@@ -101,7 +101,7 @@ void ublk_session_stop(struct ublk_session *s)
 }
 
 /**
- * ublk_session_sweep - end what a dead server leaves behind
+ * ublk_session_sweep - take back what a dead server leaves behind
  * @s:	session past UBLK_SESSION_STOPPING
  *
  * Context: process, a grace period after the gates were closed. Does not wait.
@@ -146,7 +146,7 @@ static bool ublk_task_is_dying(struct task_struct *task)
 		(READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT);
 }
 
-/* End all that @task holds on the queue. Returns whether @rq was part of it. */
+/* Take back all that @task holds. Returns whether @rq was part of it. */
 static bool ublk_queue_sweep_task(struct ublk_queue *q, struct task_struct *task,
 				  const struct request *rq)
 {
@@ -154,15 +154,9 @@ static bool ublk_queue_sweep_task(struct ublk_queue *q, struct task_struct *task
 
 	for (unsigned int tag = 0; tag < q->depth; tag++) {
 		struct ublk_slot *slot = &q->slots[tag];
-		struct request *stolen;
 
-		if (READ_ONCE(slot->task) != task)
-			continue;
-		stolen = ublk_slot_steal(q, slot);
-		if (!stolen)
-			continue;
-		found |= stolen == rq;
-		ublk_rq_abort(q, slot, stolen);
+		if (READ_ONCE(slot->task) == task)
+			found |= ublk_slot_sweep(q, slot) == rq;
 	}
 	return found;
 }

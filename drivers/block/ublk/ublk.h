@@ -3,7 +3,8 @@
  * The ublk driver's objects and who owns them. A file calls only those to the
  * right of it:
  *
- *   ublk_drv -> ctrl -> dev -> disk, char -> sweep -> io -> session, buf
+ *   ublk_drv -> ctrl -> dev -> disk, char -> state -> sweep -> io
+ *   -> session, buf
  *
  * op (steps that may wait for I/O) and params serve several of them.
  *
@@ -49,11 +50,17 @@
 
 #define UBLK_MAX_DEVICES	BIT(MINORBITS)
 
+/* How often to look at what sends no word when it changes. */
+#define UBLK_POLL_JIFFIES	max(HZ / 100, 1)
+
 /* The features that work; GET_FEATURES answers this. */
 #define UBLK_FEATURES		(UBLK_F_URING_CMD_COMP_IN_TASK |	\
 				 UBLK_F_NEED_GET_DATA |			\
+				 UBLK_F_USER_RECOVERY |			\
+				 UBLK_F_USER_RECOVERY_REISSUE |		\
 				 UBLK_F_UNPRIVILEGED_DEV |		\
 				 UBLK_F_CMD_IOCTL_ENCODE |		\
+				 UBLK_F_USER_RECOVERY_FAIL_IO |		\
 				 UBLK_F_UPDATE_SIZE |			\
 				 UBLK_F_PER_IO_DAEMON |			\
 				 UBLK_F_SAFE_STOP_DEV |			\
@@ -141,10 +148,22 @@ struct ublk_queue {
 };
 
 /**
+ * enum ublk_nosrv - what becomes of a request whose tag nobody serves
+ * @UBLK_NOSRV_FAIL:	it fails with an I/O error
+ * @UBLK_NOSRV_FAIL_TARGET: it fails, and the error says that it is the server's
+ * @UBLK_NOSRV_HOLD:	it waits for the next server
+ */
+enum ublk_nosrv {
+	UBLK_NOSRV_FAIL,
+	UBLK_NOSRV_FAIL_TARGET,
+	UBLK_NOSRV_HOLD,
+};
+
+/**
  * enum ublk_session_state - how far a server is on its way out
  * @UBLK_SESSION_OPEN:		ublkcN is open; tags may be fetched and armed
- * @UBLK_SESSION_STOPPING:	the device was stopped: what the server owns it may
- *				commit, but nothing is armed any more
+ * @UBLK_SESSION_STOPPING:	the device was stopped or quiesced: what the server
+ *				owns it may commit, but nothing is armed any more
  * @UBLK_SESSION_DEAD:		the server's process is gone, its files may not be
  * @UBLK_SESSION_RELEASED:	ublkcN was released: no command is left
  * @UBLK_SESSION_ENDED:		its slots are empty, the next open may come
@@ -167,9 +186,10 @@ enum ublk_session_state {
  * @free:	called with the last reference
  * @done:	completed when @run has returned
  * @must_run:	run even if the caller was interrupted and left
+ * @abandoned:	the caller was; under device->lock
  * @result:	what @run returned
- * @pid:	START: process that serves; a reference is held
- * @sectors:	UPDATE_SIZE: new capacity
+ * @pid:	START, END_USER_RECOVERY: process that serves; a reference is held
+ * @arg:	UPDATE_SIZE: new capacity, in units of 512 bytes
  */
 struct ublk_op {
 	struct list_head	node;
@@ -178,9 +198,10 @@ struct ublk_op {
 	void			(*free)(struct kref *ref);
 	struct completion	done;
 	bool			must_run;
+	bool			abandoned;
 	int			result;
 	struct pid		*pid;
-	u64			sectors;
+	u64			arg;
 };
 
 /**
@@ -242,6 +263,7 @@ struct ublk_tombstone {
  * @info:	what ADD_DEV answered; the state and pid in it are stale
  * @tag_set:	blk-mq's
  * @queues:	the queues
+ * @nosrv:	read in RCU read-side sections, written by ops
  * @tombstone:	completed by the release of the device
  * @lock:	protects what follows
  * @session:	the server; RCU for the timeout handler
@@ -253,11 +275,11 @@ struct ublk_tombstone {
  * @gen:	generation of the newest session
  * @stops:	STOP_DEV and DEL_DEV commands so far
  * @state:	UBLK_S_DEV_*
- * @server_pid:	who serves the disk; a reference is held
+ * @server_pid:	who serves the disk, or did until it was lost; a reference is held
  * @params:	what SET_PARAMS stored
  * @ops:	steps that have not begun
  * @ops_held:	ADD_DEV has not returned, no step may begin
- * @wq:		START_DEV waits here for a server
+ * @wq:		who waits for the server to come, to stop or to die waits here
  * @ops_work:	runs @ops
  * @scan_work:	reads the partition table after START_DEV
  * @no_opens:	TRY_STOP_DEV bans opens of the disk; under disk->open_mutex
@@ -273,6 +295,7 @@ struct ublk_device {
 	struct ublksrv_ctrl_dev_info info;
 	struct blk_mq_tag_set	tag_set;
 	struct ublk_queue	**queues;
+	enum ublk_nosrv		nosrv;
 	struct ublk_tombstone	*tombstone;
 
 	/* Leaf; process context; never held across a wait. */
@@ -354,6 +377,17 @@ void ublk_disk_stop_op(struct ublk_device *dev);
 void ublk_disk_remove(struct ublk_device *dev, bool served);
 void ublk_disk_scan_work(struct work_struct *work);
 
+/* state.c */
+void ublk_dev_set_state(struct ublk_device *dev, u8 state, struct pid *server);
+enum ublk_nosrv ublk_nosrv_of_live(const struct ublk_device *dev);
+void ublk_nosrv_apply(struct ublk_device *dev, enum ublk_nosrv policy);
+int ublk_server_check(struct ublk_device *dev, struct pid *pid);
+int ublk_server_may_serve(struct ublk_device *dev);
+int ublk_server_wait(struct ublk_device *dev, struct pid *pid, unsigned int stops);
+bool ublk_server_lost(struct ublk_device *dev);
+int ublk_recovery_start(struct ublk_device *dev);
+int ublk_recovery_end(struct ublk_device *dev, struct pid *pid);
+
 /* char.c */
 int ublk_ch_open(struct inode *inode, struct file *file);
 int ublk_ch_flush(struct file *file, fl_owner_t id);
@@ -378,7 +412,8 @@ enum blk_eh_timer_return ublk_mq_timeout(struct request *rq);
 /* io.c */
 extern const struct blk_mq_ops ublk_mq_ops;
 int ublk_ch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
-void ublk_rq_abort(struct ublk_queue *q, struct ublk_slot *slot, struct request *rq);
+void ublk_rq_dispose(struct ublk_queue *q, struct ublk_slot *slot,
+		     struct request *rq, bool delivered);
 
 /* buf.c */
 unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len);
@@ -397,5 +432,6 @@ int ublk_op_call(struct ublk_device *dev, const struct ublk_op *template);
 void ublk_ops_work(struct work_struct *work);
 void ublk_ops_release(struct ublk_device *dev);
 bool ublk_op_current(struct ublk_device *dev);
+bool ublk_op_is_unwanted(struct ublk_device *dev, const struct ublk_op *op);
 
 #endif

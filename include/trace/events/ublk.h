@@ -97,10 +97,11 @@ TRACE_EVENT(ublk_slot,
 		  ublk_trace_slot_state(__entry->to))
 );
 
-/* A request was ended by the driver because no server can answer it. */
-TRACE_EVENT(ublk_abort,
-	TP_PROTO(u32 dev_id, u16 q_id, u16 tag, u8 op, u64 sector, u32 bytes),
-	TP_ARGS(dev_id, q_id, tag, op, sector, bytes),
+/* A request was taken from a server that will not answer it. */
+TRACE_EVENT(ublk_dispose,
+	TP_PROTO(u32 dev_id, u16 q_id, u16 tag, u8 op, u64 sector, u32 bytes,
+		 bool delivered, bool again),
+	TP_ARGS(dev_id, q_id, tag, op, sector, bytes, delivered, again),
 	TP_STRUCT__entry(
 		__field(u32, dev_id)
 		__field(u16, q_id)
@@ -108,6 +109,8 @@ TRACE_EVENT(ublk_abort,
 		__field(u8, op)
 		__field(u64, sector)
 		__field(u32, bytes)
+		__field(bool, delivered)
+		__field(bool, again)
 	),
 	TP_fast_assign(
 		__entry->dev_id = dev_id;
@@ -116,10 +119,14 @@ TRACE_EVENT(ublk_abort,
 		__entry->op = op;
 		__entry->sector = sector;
 		__entry->bytes = bytes;
+		__entry->delivered = delivered;
+		__entry->again = again;
 	),
-	TP_printk("dev=%u queue=%u tag=%u op=%u sector=%llu bytes=%u",
+	TP_printk("dev=%u queue=%u tag=%u op=%u sector=%llu bytes=%u %s, %s",
 		  __entry->dev_id, __entry->q_id, __entry->tag, __entry->op,
-		  __entry->sector, __entry->bytes)
+		  __entry->sector, __entry->bytes,
+		  __entry->delivered ? "delivered" : "undelivered",
+		  __entry->again ? "goes through the queue again" : "fails")
 );
 
 /* A server session changed its state; see struct ublk_session. */

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The states of a device: who serves its disk, and what becomes of I/O while
+ * nobody does.
+ *
+ *            START_DEV             server goes, recovery asked for
+ *   DEAD -----------------> LIVE ---------------------------------+
+ *    ^                      |  ^                                  v
+ *    |  STOP_DEV, DEL_DEV,  |  |      END_USER_RECOVERY       QUIESCED or
+ *    +--- server goes ------+  +----------------------------- FAIL_IO
+ *    |                                                            |
+ *    +------------------- STOP_DEV, DEL_DEV ----------------------+
+ *
+ * A request whose tag nobody serves meets device->nosrv. The policy is read in
+ * RCU read-side sections, by ->queue_rq and by who takes requests away from a
+ * server, and changed in one place here, which waits for a grace period and then
+ * kicks the requests that are held: each of them either was held before the kick
+ * or has seen the new policy.
+ */
+#include <linux/blk-mq.h>
+#include <linux/pid.h>
+#include <linux/sched/signal.h>
+
+#include "ublk.h"
+#include <trace/events/ublk.h>
+
+/**
+ * ublk_dev_set_state - change the state of a device
+ * @dev:	the device, its lock held
+ * @state:	UBLK_S_DEV_*
+ * @server:	who serves the disk, or did; NULL for nobody
+ */
+void ublk_dev_set_state(struct ublk_device *dev, u8 state, struct pid *server)
+{
+	lockdep_assert_held(&dev->lock);
+	trace_ublk_state(dev->id, dev->state, state);
+	WRITE_ONCE(dev->state, state);
+	get_pid(server);
+	put_pid(dev->server_pid);
+	dev->server_pid = server;
+}
+
+/**
+ * ublk_nosrv_of_live - what a disk promises for the time without a server
+ * @dev:	the device
+ *
+ * Return: the policy that holds from START_DEV on.
+ */
+enum ublk_nosrv ublk_nosrv_of_live(const struct ublk_device *dev)
+{
+	if (ublk_dev_has(dev, UBLK_F_USER_RECOVERY) &&
+	    !ublk_dev_has(dev, UBLK_F_USER_RECOVERY_FAIL_IO))
+		return UBLK_NOSRV_HOLD;
+	return UBLK_NOSRV_FAIL;
+}
+
+/**
+ * ublk_nosrv_apply - let held requests try again, under a policy that may be new
+ * @dev:	device with a disk
+ * @policy:	what becomes of those that still nobody serves
+ *
+ * Context: op; waits for a grace period.
+ */
+void ublk_nosrv_apply(struct ublk_device *dev, enum ublk_nosrv policy)
+{
+	ublk_check(ublk_op_current(dev));
+	WRITE_ONCE(dev->nosrv, policy);
+	synchronize_rcu_expedited();
+	blk_mq_kick_requeue_list(dev->disk->queue);
+}
+
+static bool ublk_pid_is_gone(struct pid *pid)
+{
+	struct task_struct *task;
+
+	guard(rcu)();
+	task = pid_task(pid, PIDTYPE_TGID);
+	return !task || !atomic_read(&task->signal->live);
+}
+
+/**
+ * ublk_server_check - is it this process that serves the device?
+ * @dev:	the device, its lock held
+ * @pid:	the process
+ *
+ * Return: 0; -EINVAL if another one does, or none while @pid lives; -ENODEV if
+ * the server has died.
+ */
+int ublk_server_check(struct ublk_device *dev, struct pid *pid)
+{
+	struct ublk_session *s = ublk_dev_session(dev);
+
+	lockdep_assert_held(&dev->lock);
+	if (s && s->state < UBLK_SESSION_DEAD)
+		return s->pid == pid ? 0 : -EINVAL;
+	return !s && !ublk_pid_is_gone(pid) ? -EINVAL : -ENODEV;
+}
+
+/**
+ * ublk_server_may_serve - has the server done its part?
+ * @dev:	device that has passed ublk_server_check(), its lock held
+ *
+ * Return: 0; -EBUSY if the server was told to stop; -ENODEV if the device was
+ * deleted, or the server is another one than that waited for.
+ */
+int ublk_server_may_serve(struct ublk_device *dev)
+{
+	struct ublk_session *s = ublk_dev_session(dev);
+
+	lockdep_assert_held(&dev->lock);
+	if (s->state != UBLK_SESSION_OPEN)
+		return -EBUSY;
+	return dev->deleted || s->nr_ready != dev->nr_queues ? -ENODEV : 0;
+}
+
+/* What ends a wait that began when @stops had been counted. */
+static bool ublk_server_wait_is_over(struct ublk_device *dev, struct pid *pid,
+				     unsigned int stops, int *ret)
+{
+	struct ublk_session *s;
+	bool stopped;
+
+	guard(spinlock)(&dev->lock);
+	s = ublk_dev_session(dev);
+	if (s && s->state < UBLK_SESSION_DEAD)
+		return s->nr_ready == dev->nr_queues ||
+			s->state == UBLK_SESSION_STOPPING;
+
+	stopped = !s && (dev->deleted || dev->stops != stops);
+	if (!stopped && !ublk_pid_is_gone(pid))
+		return false;
+	*ret = -ENODEV;
+	return true;
+}
+
+/**
+ * ublk_server_wait - wait until a server has fetched every tag
+ * @dev:	the device
+ * @pid:	process that is to be the server
+ * @stops:	ublk_device::stops when the command began
+ *
+ * The server wakes us when it comes and when it leaves. A process that was named
+ * but has not opened ublkcN can die without a word to us, so look at it from
+ * time to time.
+ *
+ * Context: sleeps.
+ * Return: 0, also if the server was told to stop; -ENODEV if it died, or the
+ * device was stopped or deleted while none was attached; -EINTR.
+ */
+int ublk_server_wait(struct ublk_device *dev, struct pid *pid, unsigned int stops)
+{
+	int ret = 0;
+	long left;
+
+	do {
+		left = wait_event_interruptible_timeout(dev->wq,
+							ublk_server_wait_is_over(dev, pid, stops, &ret),
+							HZ);
+	} while (!left);
+	return left < 0 ? -EINTR : ret;
+}
+
+/**
+ * ublk_server_lost - the server has gone for good
+ * @dev:	the device
+ *
+ * Context: op, after the server's requests were taken back.
+ * Return: true if the disk stays for another server; else the caller has to
+ * remove it.
+ */
+bool ublk_server_lost(struct ublk_device *dev)
+{
+	bool fail_io = ublk_dev_has(dev, UBLK_F_USER_RECOVERY_FAIL_IO);
+
+	if (!ublk_dev_has(dev, UBLK_F_USER_RECOVERY))
+		return false;
+
+	if (dev->state == UBLK_S_DEV_LIVE) {
+		if (fail_io)
+			ublk_nosrv_apply(dev, UBLK_NOSRV_FAIL_TARGET);
+		guard(spinlock)(&dev->lock);
+		ublk_dev_set_state(dev, fail_io ? UBLK_S_DEV_FAIL_IO : UBLK_S_DEV_QUIESCED,
+				   dev->server_pid);
+	}
+	return true;
+}
+
+static bool ublk_dev_wants_server(const struct ublk_device *dev)
+{
+	return dev->state == UBLK_S_DEV_QUIESCED || dev->state == UBLK_S_DEV_FAIL_IO;
+}
+
+/**
+ * ublk_recovery_start - START_USER_RECOVERY: may a new server come?
+ * @dev:	the device
+ *
+ * Return: 0; -EINVAL without UBLK_F_USER_RECOVERY; -EBUSY while the old server
+ * is attached, or if none is missing.
+ */
+int ublk_recovery_start(struct ublk_device *dev)
+{
+	if (!ublk_dev_has(dev, UBLK_F_USER_RECOVERY))
+		return -EINVAL;
+
+	guard(spinlock)(&dev->lock);
+	return ublk_dev_session(dev) || !ublk_dev_wants_server(dev) ? -EBUSY : 0;
+}
+
+static int ublk_recovery_end_op(struct ublk_device *dev, struct ublk_op *op)
+{
+	int ret;
+
+	scoped_guard(spinlock, &dev->lock) {
+		ret = ublk_server_check(dev, op->pid);
+		if (ret)
+			return ret;
+		if (!ublk_dev_wants_server(dev))
+			return -EBUSY;
+		ret = ublk_server_may_serve(dev);
+		if (ret)
+			return ret;
+		ublk_dev_set_state(dev, UBLK_S_DEV_LIVE, op->pid);
+	}
+	ublk_nosrv_apply(dev, ublk_nosrv_of_live(dev));
+	return 0;
+}
+
+/**
+ * ublk_recovery_end - END_USER_RECOVERY: the new server takes over
+ * @dev:	the device
+ * @pid:	the new server; the reference is consumed
+ *
+ * Waits until that server has fetched every tag of every queue, then lets go of
+ * the requests that were held for it.
+ *
+ * Context: may sleep.
+ * Return: 0; -EINVAL without UBLK_F_USER_RECOVERY, or if another process serves;
+ * -EBUSY if no server is missing, or the new one was told to stop; -ENODEV if it
+ * died, or the device was stopped or deleted before it came; -EINTR; -ENOMEM.
+ */
+int ublk_recovery_end(struct ublk_device *dev, struct pid *pid)
+{
+	struct ublk_op op = { .run = ublk_recovery_end_op, .pid = pid };
+	int ret = -EINVAL;
+
+	if (ublk_dev_has(dev, UBLK_F_USER_RECOVERY))
+		ret = ublk_server_wait(dev, pid, READ_ONCE(dev->stops));
+	if (ret) {
+		put_pid(pid);
+		return ret;
+	}
+	return ublk_op_call(dev, &op);
+}
