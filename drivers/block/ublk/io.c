@@ -24,6 +24,9 @@
 /* A WRITE of which no byte can be copied is tried again. */
 #define UBLK_COPY_RETRY_MS	3
 
+/* For as long as this an unprivileged server may refuse to take a WRITE. */
+#define UBLK_UNPRIVILEGED_MS	30000
+
 /* Tasks to wake by one list of requests before the first has to be. */
 #define UBLK_MAX_CHAINS		8
 
@@ -226,12 +229,20 @@ static void ublk_deliver_cancel(struct ublk_queue *q, struct ublk_slot *slot,
 	ublk_rq_dispose(q, slot, rq, false);
 }
 
-/* No byte of a WRITE could be copied: keep the command, try again later. */
+/*
+ * No byte of a WRITE could be copied: keep the command, try again later. The
+ * request starts anew each time, so no timeout will ever end it; an unprivileged
+ * server is ended here, by whose task this runs.
+ */
 static void ublk_deliver_retry(struct ublk_session *s, struct ublk_queue *q,
 			       struct ublk_slot *slot, unsigned int issue_flags)
 {
 	struct request *rq = slot->rq;
 	struct request_queue *disk_queue = rq->q;
+
+	if (ublk_dev_has(s->dev, UBLK_F_UNPRIVILEGED_DEV) &&
+	    ++slot->retries > UBLK_UNPRIVILEGED_MS / UBLK_COPY_RETRY_MS)
+		send_sig(SIGKILL, current, 0);
 
 	ublk_slot_rearm(s, q, slot, issue_flags);
 	blk_mq_requeue_request(rq, false);
@@ -249,13 +260,16 @@ static bool ublk_deliver_data(struct ublk_queue *q, struct ublk_slot *slot, u64 
 	unsigned int copied;
 
 	copied = ublk_copy_to_server(rq, addr, slot->len);
-	if (likely(copied == slot->len))
+	if (likely(copied == slot->len)) {
+		slot->retries = 0;
 		return true;
+	}
 
 	copied = round_down(copied, queue_logical_block_size(rq->q));
 	if (!copied)
 		return false;
 
+	slot->retries = 0;
 	slot->len = copied;
 	desc = q->descs + (size_t)slot->tag * q->stride;
 	desc->nr_sectors = copied >> SECTOR_SHIFT;

@@ -97,6 +97,7 @@ struct ublk_op;
  * @next:	next slot of a chain handed to the same task
  * @pending:	the same place, while on ublk_queue::pending
  * @tag:	the tag
+ * @retries:	times that no byte of the WRITE could be copied, in a row
  * @op:		UBLK_IO_OP_* of @rq
  *
  * All fields but @word belong to whoever moved the slot to UBLK_SLOT_BUSY. The
@@ -115,6 +116,7 @@ struct ublk_slot {
 		struct llist_node	pending;
 	};
 	u16			tag;
+	u16			retries;
 	u8			op;
 } __aligned(64);
 
