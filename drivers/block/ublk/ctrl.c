@@ -115,6 +115,11 @@ static int ublk_ctrl_end_recovery(struct ublk_ctrl *c)
 	return pid ? ublk_recovery_end(c->dev, pid) : -EINVAL;
 }
 
+static int ublk_ctrl_quiesce_dev(struct ublk_ctrl *c)
+{
+	return ublk_dev_quiesce(c->dev, c->data);
+}
+
 static int ublk_ctrl_stop_dev(struct ublk_ctrl *c)
 {
 	return ublk_disk_stop(c->dev);
@@ -232,7 +237,7 @@ static const struct ublk_ctrl_row ublk_ctrl_rows[] = {
 		.run = ublk_ctrl_update_size, .mask = MAY_READ | MAY_WRITE,
 	},
 	[_IOC_NR(UBLK_U_CMD_QUIESCE_DEV)] = {
-		.run = ublk_ctrl_not_offered, .mask = MAY_READ | MAY_WRITE,
+		.run = ublk_ctrl_quiesce_dev, .mask = MAY_READ | MAY_WRITE,
 	},
 	[_IOC_NR(UBLK_U_CMD_TRY_STOP_DEV)] = {
 		.run = ublk_ctrl_try_stop_dev, .mask = MAY_READ | MAY_WRITE,

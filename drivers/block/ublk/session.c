@@ -97,6 +97,12 @@ void ublk_session_retire(struct ublk_session *s)
 	module_put(THIS_MODULE);
 }
 
+static void ublk_gate_open(struct ublk_session *s, struct ublk_queue *q)
+{
+	lockdep_assert_held(&s->dev->lock);
+	WRITE_ONCE(q->armed_word, ublk_word(UBLK_SLOT_ARMED, s->gen));
+}
+
 static void ublk_gates_close(struct ublk_device *dev)
 {
 	lockdep_assert_held(&dev->lock);
@@ -131,6 +137,33 @@ bool ublk_session_advance(struct ublk_session *s, enum ublk_session_state to)
 }
 
 /**
+ * ublk_session_pause - dispatch nothing to the server for a while
+ * @s:	session of a live device
+ *
+ * Context: op.
+ */
+void ublk_session_pause(struct ublk_session *s)
+{
+	guard(spinlock)(&s->dev->lock);
+	ublk_gates_close(s->dev);
+}
+
+/**
+ * ublk_session_resume - undo ublk_session_pause()
+ * @s:	session all of whose tags have been fetched
+ *
+ * Context: op.
+ */
+void ublk_session_resume(struct ublk_session *s)
+{
+	struct ublk_device *dev = s->dev;
+
+	guard(spinlock)(&dev->lock);
+	for (unsigned int i = 0; ublk_session_may_arm(s) && i < dev->nr_queues; i++)
+		ublk_gate_open(s, dev->queues[i]);
+}
+
+/**
  * ublk_session_count_fetch - a slot has left UBLK_SLOT_EMPTY
  * @s:	the session
  * @q:	queue of the slot
@@ -148,7 +181,7 @@ void ublk_session_count_fetch(struct ublk_session *s, struct ublk_queue *q)
 
 	scoped_guard(spinlock, &dev->lock) {
 		if (ublk_session_may_arm(s))
-			WRITE_ONCE(q->armed_word, ublk_word(UBLK_SLOT_ARMED, s->gen));
+			ublk_gate_open(s, q);
 		s->nr_ready++;
 	}
 	wake_up_all(&dev->wq);

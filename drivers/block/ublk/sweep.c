@@ -42,6 +42,20 @@ static void ublk_queue_cancel_idle(struct ublk_queue *q)
 	}
 }
 
+/**
+ * ublk_queue_has_idle_slot - does a command wait for a request?
+ * @q:		the queue
+ *
+ * Return: true if there was one a moment ago.
+ */
+bool ublk_queue_has_idle_slot(const struct ublk_queue *q)
+{
+	for (unsigned int tag = 0; tag < q->depth; tag++)
+		if (ublk_slot_state(&q->slots[tag]) == UBLK_SLOT_ARMED)
+			return true;
+	return false;
+}
+
 /*
  * Take the slot out of its server's hands, with command and request. Returns the
  * request, which may be gone by then, or NULL if there was none or it is in

@@ -3,7 +3,7 @@
  * The ublk driver's objects and who owns them. A file calls only those to the
  * right of it:
  *
- *   ublk_drv -> ctrl -> dev -> disk, char -> state -> sweep -> io
+ *   ublk_drv -> ctrl -> dev -> disk, char -> quiesce, state -> sweep -> io
  *   -> session, buf
  *
  * op (steps that may wait for I/O) and params serve several of them.
@@ -62,6 +62,7 @@
 				 UBLK_F_CMD_IOCTL_ENCODE |		\
 				 UBLK_F_USER_RECOVERY_FAIL_IO |		\
 				 UBLK_F_UPDATE_SIZE |			\
+				 UBLK_F_QUIESCE |			\
 				 UBLK_F_PER_IO_DAEMON |			\
 				 UBLK_F_SAFE_STOP_DEV |			\
 				 UBLK_F_NO_AUTO_PART_SCAN |		\
@@ -191,7 +192,8 @@ enum ublk_session_state {
  * @abandoned:	the caller was; under device->lock
  * @result:	what @run returned
  * @pid:	START, END_USER_RECOVERY: process that serves; a reference is held
- * @arg:	UPDATE_SIZE: new capacity, in units of 512 bytes
+ * @arg:	UPDATE_SIZE: new capacity, in units of 512 bytes; QUIESCE_DEV:
+ *		timeout in milliseconds
  */
 struct ublk_op {
 	struct list_head	node;
@@ -379,6 +381,9 @@ void ublk_disk_stop_op(struct ublk_device *dev);
 void ublk_disk_remove(struct ublk_device *dev, bool served);
 void ublk_disk_scan_work(struct work_struct *work);
 
+/* quiesce.c */
+int ublk_dev_quiesce(struct ublk_device *dev, u64 timeout_ms);
+
 /* state.c */
 void ublk_dev_set_state(struct ublk_device *dev, u8 state, struct pid *server);
 enum ublk_nosrv ublk_nosrv_of_live(const struct ublk_device *dev);
@@ -403,9 +408,12 @@ void ublk_session_put(struct ublk_session *s);
 int ublk_session_publish(struct ublk_session *s);
 void ublk_session_retire(struct ublk_session *s);
 bool ublk_session_advance(struct ublk_session *s, enum ublk_session_state to);
+void ublk_session_pause(struct ublk_session *s);
+void ublk_session_resume(struct ublk_session *s);
 void ublk_session_count_fetch(struct ublk_session *s, struct ublk_queue *q);
 
 /* sweep.c */
+bool ublk_queue_has_idle_slot(const struct ublk_queue *q);
 void ublk_session_stop(struct ublk_session *s);
 void ublk_session_sweep(struct ublk_session *s);
 void ublk_session_reset(struct ublk_session *s);

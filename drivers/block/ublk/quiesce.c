@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * QUIESCE_DEV: tell a server that lives to make room for the next one.
+ *
+ * The server hears of it by a command that comes back with UBLK_IO_RES_ABORT, so
+ * each of its queues has to have one that waits. Under load all of them may be
+ * out with requests: then dispatch pauses, the requests that come are held, and
+ * what the server commits stays idle. Either every queue gets that far, or all
+ * goes on as if nothing had been.
+ */
+#include <linux/blk-mq.h>
+#include <linux/ktime.h>
+
+#include "ublk.h"
+
+static bool ublk_queues_have_idle_slots(struct ublk_device *dev)
+{
+	for (unsigned int i = 0; i < dev->nr_queues; i++)
+		if (!ublk_queue_has_idle_slot(dev->queues[i]))
+			return false;
+	return true;
+}
+
+/* A dead server needs no word from us. */
+static bool ublk_server_can_hear(struct ublk_device *dev, const struct ublk_session *s)
+{
+	return READ_ONCE(s->state) >= UBLK_SESSION_DEAD ||
+		ublk_queues_have_idle_slots(dev);
+}
+
+static int ublk_quiesce_wait(struct ublk_device *dev, const struct ublk_op *op,
+			     const struct ublk_session *s)
+{
+	ktime_t begin = ktime_get();
+
+	while (!wait_event_timeout(dev->wq, ublk_server_can_hear(dev, s),
+				   UBLK_POLL_JIFFIES)) {
+		if (ublk_op_is_unwanted(dev, op))
+			return -EBUSY;
+		if (op->arg && ktime_ms_delta(ktime_get(), begin) >= op->arg)
+			return -EBUSY;
+	}
+	return 0;
+}
+
+static int ublk_quiesce_op(struct ublk_device *dev, struct ublk_op *op)
+{
+	struct ublk_session *s = ublk_dev_session(dev);
+	int ret;
+
+	if (!dev->disk)
+		return -ENODEV;
+	if (!s)
+		return 0;
+	if (dev->state != UBLK_S_DEV_LIVE || !ublk_session_may_arm(s)) {
+		ublk_session_stop(s);
+		return 0;
+	}
+
+	/* Before the first request meets a closed gate, and after the last. */
+	ublk_nosrv_apply(dev, UBLK_NOSRV_HOLD);
+	ublk_session_pause(s);
+	ret = ublk_quiesce_wait(dev, op, s);
+	if (ret) {
+		ublk_session_resume(s);
+		synchronize_rcu_expedited();
+	} else {
+		ublk_session_stop(s);
+	}
+	ublk_nosrv_apply(dev, ublk_nosrv_of_live(dev));
+	return ret;
+}
+
+/**
+ * ublk_dev_quiesce - QUIESCE_DEV
+ * @dev:	the device
+ * @timeout_ms:	how long to wait for an idle command on every queue, in
+ *		milliseconds; 0 for as long as it takes
+ *
+ * From then on the server may commit what it was given, but gets no more. New
+ * requests are held or fail, as the recovery mode of the device has it. Once the
+ * server closes ublkcN, the next one may come.
+ *
+ * Context: may sleep.
+ * Return: 0, also if there is no server that would have to be told; -EOPNOTSUPP
+ * without UBLK_F_QUIESCE; -ENODEV without a disk; -EBUSY at the timeout, or if
+ * the device is stopped meanwhile; -EINTR; -ENOMEM. Nothing has changed after an
+ * error.
+ */
+int ublk_dev_quiesce(struct ublk_device *dev, u64 timeout_ms)
+{
+	struct ublk_op op = { .run = ublk_quiesce_op, .arg = timeout_ms };
+
+	if (!ublk_dev_has(dev, UBLK_F_QUIESCE))
+		return -EOPNOTSUPP;
+	return ublk_op_call(dev, &op);
+}
