@@ -187,6 +187,27 @@ int ublk_update_size(struct ublk_ctrl *ctrl, __u32 id, __u64 sectors)
 	return run_plain(ctrl, UBLK_U_CMD_UPDATE_SIZE, id, sectors);
 }
 
+/* Is the device without a server, and may the next one come? -EBUSY if not. */
+int ublk_start_user_recovery(struct ublk_ctrl *ctrl, __u32 id)
+{
+	return run_plain(ctrl, UBLK_U_CMD_START_USER_RECOVERY, id, 0);
+}
+
+/* Waits as ublk_start_dev() does, then lets go what was held for a server. */
+int ublk_end_user_recovery(struct ublk_ctrl *ctrl, __u32 id, pid_t pid)
+{
+	return run_plain(ctrl, UBLK_U_CMD_END_USER_RECOVERY, id, pid);
+}
+
+/*
+ * Tells the server to leave, in a way that the disk survives. Waits until it can
+ * be told: 0 means for ever, else -EBUSY after @timeout_ms.
+ */
+int ublk_quiesce_dev(struct ublk_ctrl *ctrl, __u32 id, __u64 timeout_ms)
+{
+	return run_plain(ctrl, UBLK_U_CMD_QUIESCE_DEV, id, timeout_ms);
+}
+
 /* CPUs of a queue: the one command that names its queue in the data word. */
 int ublk_get_affinity(struct ublk_ctrl *ctrl, __u32 id, __u16 queue,
 		      void *mask, __u16 len)

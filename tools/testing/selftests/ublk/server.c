@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 
 /* user_data: a tag, marked if the entry is the target's and not a command. */
 #define UD_TARGET	0x10000
+#define UD_LEAVE	0x20000
 #define UD_TAG(ud)	((__u16)(ud))
 
 static size_t page_align(size_t bytes)
@@ -121,13 +123,24 @@ static void handle_completions(struct ublk_worker *w)
 	io_uring_for_each_cqe(&w->ring, head, cqe) {
 		struct ublk_io *io = &w->ios[UD_TAG(cqe->user_data)];
 
-		if (cqe->user_data & UD_TARGET)
+		if (cqe->user_data & UD_LEAVE)
+			w->live = 0;
+		else if (cqe->user_data & UD_TARGET)
 			w->srv->opts.target->io_done(w, io, cqe->res);
 		else
 			handle_command(w, io, cqe->res);
 		n++;
 	}
 	io_uring_cq_advance(&w->ring, n);
+}
+
+/* Lets the worker hear of it when the server leaves a device that lives on. */
+static void watch_leave(struct ublk_worker *w)
+{
+	struct io_uring_sqe *sqe = get_sqe(w);
+
+	io_uring_prep_poll_add(sqe, w->srv->leave, POLLIN);
+	sqe->user_data = UD_LEAVE;
 }
 
 static void fetch_tags(struct ublk_worker *w)
@@ -210,8 +223,10 @@ static void *worker_run(void *arg)
 	int ret;
 
 	w->err = worker_setup(w);
-	if (!w->err)
+	if (!w->err) {
+		watch_leave(w);
 		fetch_tags(w);
+	}
 	sem_post(&srv->started);
 
 	while (w->live) {
@@ -274,6 +289,7 @@ static void server_release(struct ublk_server *srv)
 		srv->opts.target->exit(srv);
 	sem_destroy(&srv->started);
 	close(srv->ended);
+	close(srv->leave);
 }
 
 static int add_device(struct ublk_server *srv)
@@ -290,29 +306,65 @@ static int add_device(struct ublk_server *srv)
 	return ublk_add_dev(&srv->ctrl, &srv->info);
 }
 
-/* From an added device to a live disk. */
-static int start_device(struct ublk_server *srv)
+/* From a device without a server to one whose tags are all fetched. */
+static int attach_server(struct ublk_server *srv)
 {
 	char path[32];
-	int ret;
 
 	/* A worker for every tag is as far as a queue can be divided. */
 	if (srv->opts.threads > srv->info.queue_depth)
 		srv->opts.threads = srv->info.queue_depth;
 
-	ret = ublk_set_params(&srv->ctrl, srv->info.dev_id, &srv->params);
-	if (ret)
-		return ret;
-
 	snprintf(path, sizeof(path), "/dev/ublkc%u", srv->info.dev_id);
 	srv->cdev = open(path, O_RDWR | O_CLOEXEC);
 	if (srv->cdev < 0)
 		return -errno;
+	return start_workers(srv);
+}
 
-	ret = start_workers(srv);
+/* From an added device to a live disk. */
+static int start_device(struct ublk_server *srv)
+{
+	int ret;
+
+	ret = ublk_set_params(&srv->ctrl, srv->info.dev_id, &srv->params);
+	if (!ret)
+		ret = attach_server(srv);
 	if (ret)
 		return ret;
 	return ublk_start_dev(&srv->ctrl, srv->info.dev_id, getpid());
+}
+
+/* The last server may need a moment to be quite gone. */
+static int wait_for_vacancy(struct ublk_server *srv)
+{
+	int tries = 200, ret;
+
+	while ((ret = ublk_start_user_recovery(&srv->ctrl, srv->opts.id)) ==
+	       -EBUSY && --tries)
+		poll(NULL, 0, 10);
+	return ret;
+}
+
+/*
+ * The disk is older than this server: what was agreed on with the first one
+ * stands, whatever the target thinks of its size.
+ */
+static int recover_device(struct ublk_server *srv)
+{
+	__u32 id = srv->opts.id;
+	int ret;
+
+	ret = wait_for_vacancy(srv);
+	if (!ret)
+		ret = ublk_get_info(&srv->ctrl, id, &srv->info);
+	if (!ret)
+		ret = ublk_get_params(&srv->ctrl, id, &srv->params);
+	if (!ret)
+		ret = attach_server(srv);
+	if (ret)
+		return ret;
+	return ublk_end_user_recovery(&srv->ctrl, id, getpid());
 }
 
 void ublk_options_init(struct ublk_options *opts)
@@ -327,8 +379,7 @@ void ublk_options_init(struct ublk_options *opts)
 	};
 }
 
-/* On success /dev/ublkbN is there and served; on failure nothing is left. */
-int ublk_server_start(struct ublk_server *srv, const struct ublk_options *opts)
+static int server_init(struct ublk_server *srv, const struct ublk_options *opts)
 {
 	int ret;
 
@@ -338,29 +389,75 @@ int ublk_server_start(struct ublk_server *srv, const struct ublk_options *opts)
 	srv->backing = -1;
 	sem_init(&srv->started, 0, 0);
 	srv->ended = eventfd(0, EFD_CLOEXEC);
+	srv->leave = eventfd(0, EFD_CLOEXEC);
 
 	ret = srv->opts.target->init(srv);
+	if (!ret)
+		ret = ublk_ctrl_open(&srv->ctrl);
 	if (ret)
-		goto err_release;
-	ret = ublk_ctrl_open(&srv->ctrl);
+		server_release(srv);
+	return ret;
+}
+
+/* On success /dev/ublkbN is there and served; on failure nothing is left. */
+int ublk_server_start(struct ublk_server *srv, const struct ublk_options *opts)
+{
+	int ret;
+
+	ret = server_init(srv, opts);
 	if (ret)
-		goto err_release;
+		return ret;
 	ret = add_device(srv);
-	if (ret)
-		goto err_close;
+	if (ret) {
+		ublk_server_leave(srv);
+		return ret;
+	}
 	ret = start_device(srv);
 	if (ret)
-		goto err_delete;
-	return 0;
+		ublk_server_delete(srv);
+	return ret;
+}
 
-err_delete:
-	ublk_server_delete(srv);
+/*
+ * Serves the device opts->id, whose server has gone. The target has to be the
+ * same. On failure the disk is as before: it waits for a server.
+ */
+int ublk_server_recover(struct ublk_server *srv,
+			const struct ublk_options *opts)
+{
+	int ret;
+
+	ret = server_init(srv, opts);
+	if (ret)
+		return ret;
+	ret = recover_device(srv);
+	if (ret)
+		ublk_server_leave(srv);
 	return ret;
-err_close:
-	ublk_ctrl_close(&srv->ctrl);
-err_release:
+}
+
+/*
+ * Did the workers end because of QUIESCE_DEV? STOP_DEV and DEL_DEV change the
+ * state before they end the fetches.
+ */
+bool ublk_server_is_quiesced(struct ublk_server *srv)
+{
+	struct ublksrv_ctrl_dev_info info;
+	unsigned int i;
+
+	for (i = 0; i < srv->nr_workers; i++)
+		if (srv->workers[i].err)
+			return false;
+	return !ublk_get_info(&srv->ctrl, srv->info.dev_id, &info) &&
+		info.state == UBLK_S_DEV_LIVE;
+}
+
+/* Goes without a word to the driver: what becomes of the disk, its flags say. */
+void ublk_server_leave(struct ublk_server *srv)
+{
+	eventfd_write(srv->leave, 1);
 	server_release(srv);
-	return ret;
+	ublk_ctrl_close(&srv->ctrl);
 }
 
 /*

@@ -12,6 +12,13 @@
  *   ublk_stop_dev()	/dev/ublkbN goes, the fetch commands end in -ENODEV
  *   ublk_del_dev()	/dev/ublkcN goes
  *
+ * With a UBLK_F_USER_RECOVERY device, the disk stays when its server has gone,
+ * and the next server lives through these steps:
+ *
+ *   ublk_start_user_recovery()	is the old server gone?
+ *   (workers)			as above
+ *   ublk_end_user_recovery()	what waits for a server comes now
+ *
  * ctrl.c sends control commands, server.c runs the workers, target_*.c turn
  * a request into an answer. A target never sees a command of the driver, and
  * server.c never looks into a request. Functions return 0 or a negative errno.
@@ -68,6 +75,9 @@ int ublk_start_dev(struct ublk_ctrl *ctrl, __u32 id, pid_t pid);
 int ublk_stop_dev(struct ublk_ctrl *ctrl, __u32 id);
 int ublk_try_stop_dev(struct ublk_ctrl *ctrl, __u32 id);
 int ublk_update_size(struct ublk_ctrl *ctrl, __u32 id, __u64 sectors);
+int ublk_start_user_recovery(struct ublk_ctrl *ctrl, __u32 id);
+int ublk_end_user_recovery(struct ublk_ctrl *ctrl, __u32 id, pid_t pid);
+int ublk_quiesce_dev(struct ublk_ctrl *ctrl, __u32 id, __u64 timeout_ms);
 int ublk_get_affinity(struct ublk_ctrl *ctrl, __u32 id, __u16 queue,
 		      void *mask, __u16 len);
 
@@ -176,6 +186,7 @@ struct ublk_worker {
  * @nr_workers: queues times threads for each queue
  * @started: posted by each worker once its tags are fetched, or it failed
  * @ended: eventfd, counts workers that have ended
+ * @leave: eventfd, tells the workers to end
  */
 struct ublk_server {
 	struct ublk_options opts;
@@ -188,11 +199,16 @@ struct ublk_server {
 	unsigned int nr_workers;
 	sem_t started;
 	int ended;
+	int leave;
 };
 
 void ublk_options_init(struct ublk_options *opts);
 int ublk_server_start(struct ublk_server *srv, const struct ublk_options *opts);
+int ublk_server_recover(struct ublk_server *srv,
+			const struct ublk_options *opts);
 void ublk_server_join(struct ublk_server *srv);
+bool ublk_server_is_quiesced(struct ublk_server *srv);
+void ublk_server_leave(struct ublk_server *srv);
 int ublk_server_delete(struct ublk_server *srv);
 
 struct io_uring_sqe *ublk_target_sqe(struct ublk_worker *w, struct ublk_io *io);

@@ -3,7 +3,8 @@
  * ublk_srv: add, delete and list ublk devices from the command line.
  *
  * "add" is a server: it stays, in the foreground or in the background, for as
- * long as its device lives.
+ * long as its device lives. "recover" is the next server of a disk that has lost
+ * the one before.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -28,6 +29,9 @@ static const char usage[] =
 "Commands:\n"
 "  add        make a device, print its path once it is live, and serve it\n"
 "             until it is deleted or this program is told to end\n"
+"  recover    serve a device whose server has gone; takes --number, the target\n"
+"             that the device had, and --background\n"
+"  quiesce    make a server end that \"recover\" can follow; takes --number\n"
 "  del        delete a device, its server ends\n"
 "  list       show devices\n"
 "  features   show what the driver offers\n"
@@ -45,6 +49,11 @@ static const char usage[] =
 "      --threads-per-queue N threads that share the tags of a queue; default 1\n"
 "      --get-data            take the data of a write in a step of its own\n"
 "      --no-partscan         do not look for partitions\n"
+"      --recovery[=MODE]     the disk outlives its server, and I/O waits for the\n"
+"                            next one. With MODE reissue the next one is also sent\n"
+"                            what the last one had not answered; with MODE fail-io\n"
+"                            I/O fails until then\n"
+"      --quiesce             allow \"quiesce\"; needs --recovery\n"
 "\n"
 "Options of del and list:\n"
 "  -n, --number N            this device\n"
@@ -53,7 +62,13 @@ static const char usage[] =
 "\n"
 "  -h, --help                show this text\n";
 
-enum { OPT_DIRECT = 256, OPT_THREADS, OPT_GET_DATA, OPT_NO_PARTSCAN, OPT_ASYNC };
+enum {
+	OPT_DIRECT = 256, OPT_THREADS, OPT_GET_DATA, OPT_NO_PARTSCAN, OPT_RECOVERY,
+	OPT_QUIESCE, OPT_ASYNC
+};
+
+/* How long "quiesce" waits for the server to have a moment. */
+#define QUIESCE_MS	10000
 
 static const struct option long_options[] = {
 	{ "type", required_argument, NULL, 't' },
@@ -67,6 +82,8 @@ static const struct option long_options[] = {
 	{ "threads-per-queue", required_argument, NULL, OPT_THREADS },
 	{ "get-data", no_argument, NULL, OPT_GET_DATA },
 	{ "no-partscan", no_argument, NULL, OPT_NO_PARTSCAN },
+	{ "recovery", optional_argument, NULL, OPT_RECOVERY },
+	{ "quiesce", no_argument, NULL, OPT_QUIESCE },
 	{ "all", no_argument, NULL, 'a' },
 	{ "async", no_argument, NULL, OPT_ASYNC },
 	{ "help", no_argument, NULL, 'h' },
@@ -157,6 +174,17 @@ static const struct ublk_target *parse_target(const char *name)
 	die("--type: \"%s\" is neither null nor loop", name);
 }
 
+static __u64 parse_recovery(const char *mode)
+{
+	if (!mode)
+		return UBLK_F_USER_RECOVERY;
+	if (!strcmp(mode, "reissue"))
+		return UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE;
+	if (!strcmp(mode, "fail-io"))
+		return UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_FAIL_IO;
+	die("--recovery: \"%s\" is neither reissue nor fail-io", mode);
+}
+
 static void parse_options(struct request *r, int argc, char **argv)
 {
 	int opt;
@@ -205,6 +233,12 @@ static void parse_options(struct request *r, int argc, char **argv)
 		case OPT_NO_PARTSCAN:
 			r->add.flags |= UBLK_F_NO_AUTO_PART_SCAN;
 			break;
+		case OPT_RECOVERY:
+			r->add.flags |= parse_recovery(optarg);
+			break;
+		case OPT_QUIESCE:
+			r->add.flags |= UBLK_F_QUIESCE;
+			break;
 		case OPT_ASYNC:
 			r->async = true;
 			break;
@@ -219,7 +253,7 @@ static void parse_options(struct request *r, int argc, char **argv)
 		die("\"%s\" is not expected, see --help", argv[optind]);
 }
 
-static void check_add(const struct ublk_options *o)
+static void check_server(const struct ublk_options *o)
 {
 	if (o->target == &ublk_loop_target && !o->file)
 		die("a loop disk needs --file");
@@ -241,8 +275,8 @@ static void open_ctrl(struct ublk_ctrl *ctrl)
 
 /* -- add ----------------------------------------------------------------- */
 
-/* Until the workers end because the device was stopped, or a signal asks. */
-static void wait_for_end(struct ublk_server *srv, int signals)
+/* Until the workers end, or a signal asks; true for a signal. */
+static bool wait_for_end(struct ublk_server *srv, int signals)
 {
 	struct pollfd fds[] = {
 		{ .fd = srv->ended, .events = POLLIN },
@@ -251,6 +285,7 @@ static void wait_for_end(struct ublk_server *srv, int signals)
 
 	while (poll(fds, N_ELEMS(fds), -1) < 0 && errno == EINTR)
 		;
+	return fds[1].revents;
 }
 
 static int block_end_signals(void)
@@ -273,7 +308,7 @@ static void report(int parent, int number)
 			exit(1);
 		close(parent);
 	} else if (number < 0) {
-		die("cannot add the device: %s", strerror(-number));
+		die("cannot serve the device: %s", strerror(-number));
 	} else {
 		printf("/dev/ublkb%d\n", number);
 		fflush(stdout);
@@ -290,36 +325,42 @@ static void leave_terminal(void)
 	close(null);
 }
 
-/* Serves a device from first to last. @parent is a pipe, -1 if none waits. */
-static int serve(const struct ublk_options *o, int parent)
+typedef int (*start_fn)(struct ublk_server *srv, const struct ublk_options *o);
+
+/* Serves a device to the end. @parent is a pipe, -1 if none waits. */
+static int serve(const struct ublk_options *o, start_fn start, int parent)
 {
 	int signals = block_end_signals();
 	struct ublk_server srv;
 	int ret;
 
-	ret = ublk_server_start(&srv, o);
+	ret = start(&srv, o);
 	if (parent >= 0)
 		leave_terminal();
 	report(parent, ret ? ret : (int)srv.info.dev_id);
 	if (ret)
 		return 1;
 
-	wait_for_end(&srv, signals);
+	if (!wait_for_end(&srv, signals) && ublk_server_is_quiesced(&srv)) {
+		ublk_server_leave(&srv);
+		return 0;
+	}
 	return ublk_server_delete(&srv) ? 1 : 0;
 }
 
-static int cmd_add(struct request *r)
+/* Returns when the device is live; its server may go on in the background. */
+static int become_server(struct request *r, start_fn start)
 {
 	struct ublk_ctrl ctrl;
 	int fds[2], number;
 	pid_t pid;
 
-	check_add(&r->add);
+	check_server(&r->add);
 	/* Only to tell the plainest of all mistakes from the others. */
 	open_ctrl(&ctrl);
 	ublk_ctrl_close(&ctrl);
 	if (!r->background)
-		return serve(&r->add, -1);
+		return serve(&r->add, start, -1);
 
 	if (pipe2(fds, O_CLOEXEC))
 		die("pipe: %s", strerror(errno));
@@ -329,13 +370,25 @@ static int cmd_add(struct request *r)
 	if (!pid) {
 		close(fds[0]);
 		setsid();
-		return serve(&r->add, fds[1]);
+		return serve(&r->add, start, fds[1]);
 	}
 	close(fds[1]);
 	if (read(fds[0], &number, sizeof(number)) != sizeof(number))
 		die("the server died before the device was live");
 	report(-1, number);
 	return 0;
+}
+
+static int cmd_add(struct request *r)
+{
+	return become_server(r, ublk_server_start);
+}
+
+static int cmd_recover(struct request *r)
+{
+	if (r->add.id == UBLK_AUTO_ID)
+		die("recover needs --number");
+	return become_server(r, ublk_server_recover);
 }
 
 /* -- del, list, features ------------------------------------------------- */
@@ -419,6 +472,19 @@ static int cmd_del(struct request *r)
 	return run_on_devices(r, r->async, delete_device);
 }
 
+static int quiesce_device(struct ublk_ctrl *ctrl, __u32 id, bool unused)
+{
+	(void)unused;
+	return ublk_quiesce_dev(ctrl, id, QUIESCE_MS);
+}
+
+static int cmd_quiesce(struct request *r)
+{
+	if (r->add.id == UBLK_AUTO_ID)
+		die("quiesce needs --number");
+	return run_on_devices(r, false, quiesce_device);
+}
+
 static int cmd_features(struct request *r)
 {
 	struct ublk_ctrl ctrl;
@@ -446,6 +512,8 @@ static const struct {
 	int (*run)(struct request *r);
 } commands[] = {
 	{ "add", cmd_add },
+	{ "recover", cmd_recover },
+	{ "quiesce", cmd_quiesce },
 	{ "del", cmd_del },
 	{ "list", cmd_list },
 	{ "features", cmd_features },
