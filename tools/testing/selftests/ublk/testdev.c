@@ -42,6 +42,8 @@ bool td_poll_until(bool (*cond)(void *arg), void *arg)
 
 bool td_init(struct testdev *td)
 {
+	unsigned int workers[2] = { 2 * TD_CLIENTS, 0 };
+
 	memset(td, 0, sizeof(*td));
 	td->id = -1;
 	td->cdev = -1;
@@ -49,6 +51,11 @@ bool td_init(struct testdev *td)
 	td->held = -1;
 	if (ublk_ctrl_open(&td->ctrl))
 		return false;
+	/*
+	 * A client that waits for a tag sits in a worker of io_uring, which a
+	 * control command needs, too: there shall be enough for all of them.
+	 */
+	io_uring_register_iowq_max_workers(&td->ctrl.ring, workers);
 
 	td->info = (struct ublksrv_ctrl_dev_info) {
 		.dev_id = UBLK_AUTO_ID,
@@ -327,6 +334,25 @@ int td_state(struct testdev *td)
 	return ret ? ret : info.state;
 }
 
+struct awaited {
+	struct testdev *td;
+	unsigned int value;
+};
+
+static bool is_in_state(void *arg)
+{
+	struct awaited *a = arg;
+
+	return td_state(a->td) == (int)a->value;
+}
+
+bool td_wait_state(struct testdev *td, int state)
+{
+	struct awaited a = { .td = td, .value = state };
+
+	return td_poll_until(is_in_state, &a);
+}
+
 /* -- the server, step by step ---------------------------------------------- */
 
 int td_add(struct testdev *td)
@@ -519,6 +545,40 @@ int td_go_live(struct testdev *td)
 	if (!ret)
 		ret = td_open_disk(td);
 	return ret;
+}
+
+static bool is_vacant(void *arg)
+{
+	struct testdev *td = arg;
+
+	return td_ctl(td, UBLK_U_CMD_START_USER_RECOVERY, 0) != -EBUSY;
+}
+
+/* The device may be another process's: its shape is read anew. */
+int td_reattach(struct testdev *td)
+{
+	int ret;
+
+	if (!td_poll_until(is_vacant, td))
+		return -EBUSY;
+	ret = td_ctl(td, UBLK_U_CMD_START_USER_RECOVERY, 0);
+	if (!ret)
+		ret = ublk_get_info(&td->ctrl, td->id, &td->info);
+	return ret ? ret : td_attach(td);
+}
+
+int td_end_recovery(struct testdev *td)
+{
+	return td_ctl(td, UBLK_U_CMD_END_USER_RECOVERY, getpid());
+}
+
+int td_recover(struct testdev *td)
+{
+	int ret = td_reattach(td);
+
+	if (!ret)
+		ret = td_fetch_all(td);
+	return ret ? ret : td_end_recovery(td);
 }
 
 /* For a set-up that failed half way: the device goes when the test has gone. */
@@ -749,14 +809,17 @@ static pid_t spawn_heir(void)
 	return pid;
 }
 
-static void server_main(const struct ublk_options *opts, int report,
-			pid_t *heir)
+typedef int (*server_fn)(struct ublk_server *srv,
+			 const struct ublk_options *opts);
+
+static void server_main(const struct ublk_options *opts, server_fn begin,
+			int report, pid_t *heir)
 {
 	struct ublk_server srv;
 	int number;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	number = ublk_server_start(&srv, opts);
+	number = begin(&srv, opts);
 	if (!number)
 		number = srv.info.dev_id;
 	if (heir && number >= 0)
@@ -768,21 +831,20 @@ static void server_main(const struct ublk_options *opts, int report,
 	_exit(0);
 }
 
-/* Also opens the disk, for the client. */
-int td_spawn(struct testdev *td, const struct ublk_options *opts)
+/* Returns the number of the device that the new process serves. */
+static int spawn_server(struct testdev *td, const struct ublk_options *opts,
+			server_fn begin)
 {
 	int fds[2], number;
 	pid_t pid;
 
-	td->held = eventfd(0, EFD_NONBLOCK | EFD_SEMAPHORE);
-	held_requests = td->held;
 	if (pipe2(fds, O_CLOEXEC))
 		return -errno;
 	/* The child must leave *td alone: it may be shared with this process. */
 	pid = fork();
 	if (!pid) {
 		close(fds[0]);
-		server_main(opts, fds[1], td->heir);
+		server_main(opts, begin, fds[1], td->heir);
 	}
 	td->server = pid;
 	close(fds[1]);
@@ -791,11 +853,33 @@ int td_spawn(struct testdev *td, const struct ublk_options *opts)
 	close(fds[0]);
 	if (td->heir)
 		td->heir_pid = *td->heir;
+	return number;
+}
+
+/* Also opens the disk, for the client. */
+int td_spawn(struct testdev *td, const struct ublk_options *opts)
+{
+	int number;
+
+	td->held = eventfd(0, EFD_NONBLOCK | EFD_SEMAPHORE);
+	held_requests = td->held;
+	number = spawn_server(td, opts, ublk_server_start);
 	if (number < 0)
 		return number;
 	td->id = number;
 	td->info.dev_id = number;
 	return td_open_disk(td);
+}
+
+/* The next server of a device; the disk is open already. */
+int td_spawn_recovery(struct testdev *td, const struct ublk_options *opts)
+{
+	struct ublk_options mine = *opts;
+	int number;
+
+	mine.id = td->id;
+	number = spawn_server(td, &mine, ublk_server_recover);
+	return number < 0 ? number : 0;
 }
 
 int td_kill_server(struct testdev *td)
@@ -808,6 +892,36 @@ int td_kill_server(struct testdev *td)
 		return -errno;
 	td->server = 0;
 	return WIFSIGNALED(status) ? 0 : -EINVAL;
+}
+
+int td_freeze_server(struct testdev *td)
+{
+	int status;
+
+	if (kill(td->server, SIGSTOP))
+		return -errno;
+	if (waitpid(td->server, &status, WUNTRACED) != td->server)
+		return -errno;
+	return WIFSTOPPED(status) ? 0 : -EINVAL;
+}
+
+/* Of reads and writes together, as the block layer counts them. */
+static bool has_inflight(void *arg)
+{
+	struct awaited *a = arg;
+	unsigned int reads, writes;
+	char text[64];
+
+	return !td_sysfs_string(a->td, "inflight", text, sizeof(text)) &&
+		sscanf(text, "%u %u", &reads, &writes) == 2 &&
+		reads + writes == a->value;
+}
+
+bool td_wait_inflight(struct testdev *td, unsigned int count)
+{
+	struct awaited a = { .td = td, .value = count };
+
+	return td_poll_until(has_inflight, &a);
 }
 
 /* Waits until @count more requests are in the hands of the holding server. */

@@ -106,6 +106,14 @@ int td_detach(struct testdev *td);
 int td_go_live(struct testdev *td);
 void td_drop(struct testdev *td);
 
+/*
+ * From a disk without a server to a live one, likewise. The first step waits
+ * until the old server is gone; td_recover() is all of it.
+ */
+int td_reattach(struct testdev *td);
+int td_end_recovery(struct testdev *td);
+int td_recover(struct testdev *td);
+
 /* A control command; the server and the clients go on meanwhile. */
 int td_ctl(struct testdev *td, __u32 op, __u64 data);
 int td_ctl_send(struct testdev *td, __u32 op, __u64 data);
@@ -113,6 +121,8 @@ int td_ctl_wait(struct testdev *td);
 int td_ctl_buf(struct testdev *td, __u32 op, const void *buf, __u16 len,
 	       __u64 data);
 int td_state(struct testdev *td);
+/* A state that comes without a command to wait for. */
+bool td_wait_state(struct testdev *td, int state);
 
 /* An I/O command: its immediate error, or TD_PENDING. */
 int td_io_cmd(struct testdev *td, __u32 op, __u16 queue, __u16 tag, int result,
@@ -146,7 +156,11 @@ bool td_is_zero(const void *buf, __u32 len);
 
 /* A server in a process of its own, made with the library. */
 int td_spawn(struct testdev *td, const struct ublk_options *opts);
+int td_spawn_recovery(struct testdev *td, const struct ublk_options *opts);
 int td_kill_server(struct testdev *td);
+/* Stops it like ^Z: from then on requests are on their way to it. */
+int td_freeze_server(struct testdev *td);
+bool td_wait_inflight(struct testdev *td, unsigned int count);
 int td_wait_held(struct testdev *td, unsigned int count);
 extern const struct ublk_target td_hold_target;
 
