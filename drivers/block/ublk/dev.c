@@ -165,6 +165,7 @@ static int ublk_dev_alloc_tag_set(struct ublk_device *dev)
 	set->queue_depth = dev->info.queue_depth;
 	set->numa_node = NUMA_NO_NODE;
 	set->driver_data = dev;
+	set->cmd_size = sizeof(struct ublk_rq_pdu);
 	/*
 	 * STACKING: the server may need other devices, and a CPU that goes away
 	 * does not wait for requests that only a frozen server can answer.

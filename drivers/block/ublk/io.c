@@ -24,9 +24,6 @@
 /* A WRITE of which no byte can be copied is tried again. */
 #define UBLK_COPY_RETRY_MS	3
 
-/* For as long as this an unprivileged server may refuse to take a WRITE. */
-#define UBLK_UNPRIVILEGED_MS	30000
-
 /* Tasks to wake by one list of requests before the first has to be. */
 #define UBLK_MAX_CHAINS		8
 
@@ -55,14 +52,50 @@ static struct ublk_io_pdu *ublk_io_pdu(struct io_uring_cmd *cmd)
  * which could be what the release of that file waits for.
  */
 
+/*
+ * Send a request through the queue again. It may be over, and the disk gone,
+ * before the kick: hence the reference.
+ */
+static void ublk_rq_requeue(struct request *rq, unsigned int delay_ms)
+{
+	struct request_queue *disk_queue = rq->q;
+
+	percpu_ref_get(&disk_queue->q_usage_counter);
+	blk_mq_requeue_request(rq, false);
+	blk_mq_delay_kick_requeue_list(disk_queue, delay_ms);
+	percpu_ref_put(&disk_queue->q_usage_counter);
+}
+
+/*
+ * The current task, a server, has not done all of @rq, which will start anew and
+ * be as young as the day it came. An unprivileged server must not make use of
+ * that for longer than it may keep a request.
+ */
+static void ublk_rq_count_repeat(struct request *rq)
+{
+	struct ublk_queue *q = rq->mq_hctx->driver_data;
+	struct ublk_rq_pdu *pdu = blk_mq_rq_to_pdu(rq);
+
+	if (!ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV))
+		return;
+	if (!(rq->rq_flags & RQF_DONTPREP)) {
+		rq->rq_flags |= RQF_DONTPREP;
+		pdu->since = jiffies;
+	} else if (time_after(jiffies, pdu->since + rq->q->rq_timeout)) {
+		send_sig(SIGKILL, current, 1);
+	}
+}
+
 static void ublk_rq_finish(struct request *rq, blk_status_t status,
 			   unsigned int bytes)
 {
 	local_bh_disable();
-	if (blk_update_request(rq, status, bytes))
-		blk_mq_requeue_request(rq, true);
-	else
+	if (blk_update_request(rq, status, bytes)) {
+		ublk_rq_count_repeat(rq);
+		ublk_rq_requeue(rq, 0);
+	} else {
 		__blk_mq_end_request(rq, status);
+	}
 	local_bh_enable();
 }
 
@@ -96,7 +129,7 @@ void ublk_rq_dispose(struct ublk_queue *q, struct ublk_slot *slot,
 	trace_ublk_dispose(q->dev->id, q->q_id, slot->tag, slot->op, blk_rq_pos(rq),
 			   blk_rq_bytes(rq), delivered, again);
 	if (again)
-		blk_mq_requeue_request(rq, true);
+		ublk_rq_requeue(rq, 0);
 	else
 		ublk_rq_finish(rq, BLK_STS_IOERR, blk_rq_bytes(rq));
 }
@@ -229,24 +262,15 @@ static void ublk_deliver_cancel(struct ublk_queue *q, struct ublk_slot *slot,
 	ublk_rq_dispose(q, slot, rq, false);
 }
 
-/*
- * No byte of a WRITE could be copied: keep the command, try again later. The
- * request starts anew each time, so no timeout will ever end it; an unprivileged
- * server is ended here, by whose task this runs.
- */
+/* No byte of a WRITE could be copied: keep the command, try again later. */
 static void ublk_deliver_retry(struct ublk_session *s, struct ublk_queue *q,
 			       struct ublk_slot *slot, unsigned int issue_flags)
 {
 	struct request *rq = slot->rq;
-	struct request_queue *disk_queue = rq->q;
 
-	if (ublk_dev_has(s->dev, UBLK_F_UNPRIVILEGED_DEV) &&
-	    ++slot->retries > UBLK_UNPRIVILEGED_MS / UBLK_COPY_RETRY_MS)
-		send_sig(SIGKILL, current, 0);
-
+	ublk_rq_count_repeat(rq);
 	ublk_slot_rearm(s, q, slot, issue_flags);
-	blk_mq_requeue_request(rq, false);
-	blk_mq_delay_kick_requeue_list(disk_queue, UBLK_COPY_RETRY_MS);
+	ublk_rq_requeue(rq, UBLK_COPY_RETRY_MS);
 }
 
 /*
@@ -260,16 +284,13 @@ static bool ublk_deliver_data(struct ublk_queue *q, struct ublk_slot *slot, u64 
 	unsigned int copied;
 
 	copied = ublk_copy_to_server(rq, addr, slot->len);
-	if (likely(copied == slot->len)) {
-		slot->retries = 0;
+	if (likely(copied == slot->len))
 		return true;
-	}
 
 	copied = round_down(copied, queue_logical_block_size(rq->q));
 	if (!copied)
 		return false;
 
-	slot->retries = 0;
 	slot->len = copied;
 	desc = q->descs + (size_t)slot->tag * q->stride;
 	desc->nr_sectors = copied >> SECTOR_SHIFT;

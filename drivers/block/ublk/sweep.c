@@ -204,7 +204,7 @@ enum blk_eh_timer_return ublk_mq_timeout(struct request *rq)
 	if (!task)
 		return BLK_EH_RESET_TIMER;
 	if (ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV))
-		send_sig(SIGKILL, task, 0);
+		send_sig(SIGKILL, task, 1);
 	if (ublk_task_is_dying(task) && ublk_queue_sweep_task(q, task, rq))
 		return BLK_EH_DONE;
 	return BLK_EH_RESET_TIMER;

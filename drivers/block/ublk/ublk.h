@@ -50,9 +50,6 @@
 
 #define UBLK_MAX_DEVICES	BIT(MINORBITS)
 
-/* How often to look at what sends no word when it changes. */
-#define UBLK_POLL_JIFFIES	max(HZ / 100, 1)
-
 /* The features that work; GET_FEATURES answers this. */
 #define UBLK_FEATURES		(UBLK_F_URING_CMD_COMP_IN_TASK |	\
 				 UBLK_F_NEED_GET_DATA |			\
@@ -98,7 +95,6 @@ struct ublk_op;
  * @next:	next slot of a chain handed to the same task
  * @pending:	the same place, while on ublk_queue::pending
  * @tag:	the tag
- * @retries:	times that no byte of the WRITE could be copied, in a row
  * @op:		UBLK_IO_OP_* of @rq
  *
  * All fields but @word belong to whoever moved the slot to UBLK_SLOT_BUSY. The
@@ -117,9 +113,17 @@ struct ublk_slot {
 		struct llist_node	pending;
 	};
 	u16			tag;
-	u16			retries;
 	u8			op;
 } __aligned(64);
+
+/**
+ * struct ublk_rq_pdu - what is known of a request while it has no slot
+ * @since:	jiffies when an unprivileged server first made it go through the
+ *		queue again; valid with RQF_DONTPREP
+ */
+struct ublk_rq_pdu {
+	unsigned long		since;
+};
 
 /**
  * struct ublk_queue - one hardware queue
