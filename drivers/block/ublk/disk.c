@@ -69,16 +69,21 @@ void ublk_disk_scan_work(struct work_struct *work)
 	mutex_lock(&disk->open_mutex);
 	bdev_disk_changed(disk, false);
 	mutex_unlock(&disk->open_mutex);
+
+	WRITE_ONCE(dev->scanning, false);
+	wake_up_all(&dev->wq);
 }
 
 static void ublk_disk_scan(struct ublk_device *dev, struct ublk_session *s)
 {
 	if (READ_ONCE(s->unprivileged))
 		return;
-	if (ublk_dev_has(dev, UBLK_F_NO_AUTO_PART_SCAN))
+	if (ublk_dev_has(dev, UBLK_F_NO_AUTO_PART_SCAN)) {
 		clear_bit(GD_SUPPRESS_PART_SCAN, &dev->disk->state);
-	else
-		queue_work(ublk_op_wq, &dev->scan_work);
+		return;
+	}
+	WRITE_ONCE(dev->scanning, true);
+	queue_work(ublk_op_wq, &dev->scan_work);
 }
 
 /* May @pid's disk come now? Takes the parameters that hold at this moment. */
@@ -227,6 +232,7 @@ void ublk_disk_remove(struct ublk_device *dev, bool served)
 	if (dev->nosrv != UBLK_NOSRV_FAIL)
 		ublk_nosrv_apply(dev, UBLK_NOSRV_FAIL);
 	cancel_work_sync(&dev->scan_work);
+	WRITE_ONCE(dev->scanning, false);
 	if (!served)
 		blk_mark_disk_dead(disk);
 	del_gendisk(disk);
@@ -247,9 +253,11 @@ void ublk_disk_remove(struct ublk_device *dev, bool served)
 void ublk_disk_stop_op(struct ublk_device *dev)
 {
 	struct ublk_session *s = ublk_dev_session(dev);
-	bool served = s && ublk_session_may_arm(s) && dev->state == UBLK_S_DEV_LIVE;
 
-	ublk_disk_remove(dev, served);
+	ublk_disk_remove(dev, s && ublk_session_may_arm(s) &&
+			 dev->state == UBLK_S_DEV_LIVE);
+	/* A server may have come while that waited; none can go, that is a step. */
+	s = ublk_dev_session(dev);
 	if (s)
 		ublk_session_stop(s);
 
@@ -265,18 +273,9 @@ static int ublk_stop_op(struct ublk_device *dev, struct ublk_op *op)
 }
 
 /*
- * A scan that is under way is ours, and no opener. But its reads may be held for
- * a server that only another step can let in, so do not insist.
- */
-static void ublk_disk_wait_for_scan(struct ublk_device *dev, const struct ublk_op *op)
-{
-	while (work_busy(&dev->scan_work) && !ublk_op_is_unwanted(dev, op))
-		schedule_timeout_uninterruptible(UBLK_POLL_JIFFIES);
-}
-
-/*
  * Nobody may have the disk open, and from here on nobody gets it: openers hold
- * the same mutex.
+ * the same mutex. A scan that is under way is ours, and no opener. But its reads
+ * may be held for a server that only a later step lets in, so do not insist.
  */
 static int ublk_disk_ban_opens(struct ublk_device *dev, const struct ublk_op *op)
 {
@@ -285,7 +284,8 @@ static int ublk_disk_ban_opens(struct ublk_device *dev, const struct ublk_op *op
 
 	if (!disk)
 		return -ENODEV;
-	ublk_disk_wait_for_scan(dev, op);
+	wait_event_idle(dev->wq, !READ_ONCE(dev->scanning) ||
+			ublk_op_is_unwanted(dev, op));
 	if (!mutex_trylock(&disk->open_mutex))
 		return -EBUSY;
 	if (disk_openers(disk))

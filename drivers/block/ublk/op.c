@@ -58,6 +58,7 @@ void ublk_op_post(struct ublk_device *dev, struct ublk_op *op)
 	get_device(&dev->dev);
 	scoped_guard(spinlock, &dev->lock)
 		list_add_tail(&op->node, &dev->ops);
+	wake_up_all(&dev->wq);
 	ublk_ops_kick(dev);
 }
 
@@ -114,12 +115,19 @@ bool ublk_op_current(struct ublk_device *dev)
 	return current_work() == &dev->ops_work;
 }
 
-/* Does the step right before @op do the same? */
+/* Does a step do the same that will run before @op, with nothing undone between? */
 static bool ublk_op_repeats(struct ublk_device *dev, struct ublk_op *op)
 {
+	struct ublk_op *earlier = op;
+
 	lockdep_assert_held(&dev->lock);
-	return !list_is_first(&op->node, &dev->ops) &&
-		list_prev_entry(op, node)->run == op->run;
+	list_for_each_entry_continue_reverse(earlier, &dev->ops, node) {
+		if (earlier->run == op->run)
+			return true;
+		if (!earlier->must_run)
+			break;
+	}
+	return false;
 }
 
 /**
@@ -127,36 +135,39 @@ static bool ublk_op_repeats(struct ublk_device *dev, struct ublk_op *op)
  * @dev:	the device
  * @op:		the step, running
  *
- * Return: true if its caller has left, or another step must have its turn.
+ * What it waits for may be what a later step brings. device->wq is woken when
+ * the answer changes.
+ *
+ * Return: true if its caller has left, or another step wants its turn.
  */
 bool ublk_op_is_unwanted(struct ublk_device *dev, const struct ublk_op *op)
 {
-	struct ublk_op *next;
-
 	guard(spinlock)(&dev->lock);
-	list_for_each_entry(next, &dev->ops, node)
-		if (next->must_run)
-			return true;
-	return op->abandoned;
+	return op->abandoned || !list_empty(&dev->ops);
 }
 
 /*
- * The caller gives up. A step that has begun may look at that, one that has not
- * is dropped. It stays if it must run, unless it repeats the step before it: who
- * stops a stuck device and is killed, over and over, shall not fill the memory
- * with stops.
+ * The caller gives up. Returns whether the step will not run: it stays if it must
+ * run, unless it repeats another. Who stops a stuck device and is killed, over and
+ * over, shall not fill the memory with stops. A step that has begun may look at
+ * it.
  */
-static void ublk_op_abandon(struct ublk_device *dev, struct ublk_op *op)
+static bool ublk_op_abandon(struct ublk_device *dev, struct ublk_op *op)
 {
+	bool drop;
+
 	scoped_guard(spinlock, &dev->lock) {
 		op->abandoned = true;
-		if (list_empty(&op->node))
-			return;
-		if (op->must_run && !ublk_op_repeats(dev, op))
-			return;
-		list_del_init(&op->node);
+		drop = !list_empty(&op->node) &&
+			(!op->must_run || ublk_op_repeats(dev, op));
+		if (drop)
+			list_del_init(&op->node);
 	}
-	kref_put(&op->ref, op->free);
+	if (drop)
+		kref_put(&op->ref, op->free);
+	else
+		wake_up_all(&dev->wq);
+	return drop;
 }
 
 /*
@@ -212,9 +223,10 @@ int ublk_op_call(struct ublk_device *dev, const struct ublk_op *template)
 	ublk_op_post(dev, op);
 
 	ret = ublk_op_wait(op);
-	if (ret)
-		ublk_op_abandon(dev, op);
-	else
+	/* A step that has begun is soon over, and is not to be misreported. */
+	if (ret && !ublk_op_abandon(dev, op) && !op->must_run)
+		ret = ublk_op_wait_through(op);
+	if (!ret)
 		ret = op->result;
 	kref_put(&op->ref, op->free);
 	return ret;

@@ -290,6 +290,7 @@ struct ublk_tombstone {
  * @wq:		who waits for the server to come, to stop or to die waits here
  * @ops_work:	runs @ops
  * @scan_work:	reads the partition table after START_DEV
+ * @scanning:	@scan_work has not finished; TRY_STOP_DEV waits for it on @wq
  * @no_opens:	TRY_STOP_DEV bans opens of the disk; under disk->open_mutex
  */
 struct ublk_device {
@@ -323,6 +324,7 @@ struct ublk_device {
 	wait_queue_head_t	wq;
 	struct work_struct	ops_work;
 	struct work_struct	scan_work;
+	bool			scanning;
 	bool			no_opens;
 };
 
