@@ -3,44 +3,53 @@
  * QUIESCE_DEV: tell a server that lives to make room for the next one.
  *
  * The server hears of it by a command that comes back with UBLK_IO_RES_ABORT, so
- * each of its queues has to have one that waits. Under load all of them may be
- * out with requests: then dispatch pauses, the requests that come are held, and
- * what the server commits stays idle. Either every queue gets that far, or all
- * goes on as if nothing had been.
+ * each of its queues has to have one that waits, or to have lost them all already.
+ * Under load all may be out with requests: then dispatch pauses, the requests that
+ * come are held, and what the server commits stays idle. Either every queue gets
+ * that far, or all goes on as if nothing had been.
  */
 #include <linux/blk-mq.h>
 #include <linux/ktime.h>
+#include <linux/minmax.h>
 
 #include "ublk.h"
 
-static bool ublk_queues_have_idle_slots(struct ublk_device *dev)
+/* For longer than this an unprivileged device must not hold requests. */
+#define UBLK_MAX_HOLD_MS	30000
+
+#define UBLK_FOREVER_MS		((u64)S64_MAX)
+
+/* How often to look for idle commands, of which nobody sends word. */
+#define UBLK_POLL_JIFFIES	max(HZ / 100, 1)
+
+static u64 ublk_now_ms(void)
 {
-	for (unsigned int i = 0; i < dev->nr_queues; i++)
-		if (!ublk_queue_has_idle_slot(dev->queues[i]))
-			return false;
-	return true;
+	return ktime_to_ms(ktime_get());
 }
 
 /* A dead server needs no word from us. */
 static bool ublk_server_can_hear(struct ublk_device *dev, const struct ublk_session *s)
 {
-	return READ_ONCE(s->state) >= UBLK_SESSION_DEAD ||
-		ublk_queues_have_idle_slots(dev);
+	if (READ_ONCE(s->state) >= UBLK_SESSION_DEAD)
+		return true;
+	for (unsigned int i = 0; i < dev->nr_queues; i++)
+		if (!ublk_queue_can_hear(dev->queues[i]))
+			return false;
+	return true;
 }
 
 static int ublk_quiesce_wait(struct ublk_device *dev, const struct ublk_op *op,
 			     const struct ublk_session *s)
 {
-	ktime_t begin = ktime_get();
-
-	while (!wait_event_timeout(dev->wq, ublk_server_can_hear(dev, s),
-				   UBLK_POLL_JIFFIES)) {
-		if (ublk_op_is_unwanted(dev, op))
+	while (!READ_ONCE(op->abandoned)) {
+		if (ublk_server_can_hear(dev, s))
+			return 0;
+		if (ublk_now_ms() >= op->arg || ublk_op_is_unwanted(dev, op))
 			return -EBUSY;
-		if (op->arg && ktime_ms_delta(ktime_get(), begin) >= op->arg)
-			return -EBUSY;
+		wait_event_idle_timeout(dev->wq, ublk_op_is_unwanted(dev, op),
+					UBLK_POLL_JIFFIES);
 	}
-	return 0;
+	return -EINTR;
 }
 
 static int ublk_quiesce_op(struct ublk_device *dev, struct ublk_op *op)
@@ -57,9 +66,14 @@ static int ublk_quiesce_op(struct ublk_device *dev, struct ublk_op *op)
 		return 0;
 	}
 
-	/* Before the first request meets a closed gate, and after the last. */
+	/*
+	 * The policy comes before the first request that meets a closed gate. Who
+	 * saw it open has dispatched before the first look at what is idle.
+	 */
 	ublk_nosrv_apply(dev, UBLK_NOSRV_HOLD);
 	ublk_session_pause(s);
+	synchronize_rcu_expedited();
+
 	ret = ublk_quiesce_wait(dev, op, s);
 	if (ret) {
 		ublk_session_resume(s);
@@ -84,12 +98,17 @@ static int ublk_quiesce_op(struct ublk_device *dev, struct ublk_op *op)
  * Context: may sleep.
  * Return: 0, also if there is no server that would have to be told; -EOPNOTSUPP
  * without UBLK_F_QUIESCE; -ENODEV without a disk; -EBUSY at the timeout, or if
- * the device is stopped meanwhile; -EINTR; -ENOMEM. Nothing has changed after an
+ * another step has to run meanwhile; -EINTR; -ENOMEM. Nothing has changed after an
  * error.
  */
 int ublk_dev_quiesce(struct ublk_device *dev, u64 timeout_ms)
 {
-	struct ublk_op op = { .run = ublk_quiesce_op, .arg = timeout_ms };
+	u64 limit = ublk_dev_has(dev, UBLK_F_UNPRIVILEGED_DEV) ? UBLK_MAX_HOLD_MS :
+								 UBLK_FOREVER_MS;
+	struct ublk_op op = {
+		.run = ublk_quiesce_op,
+		.arg = ublk_now_ms() + min(timeout_ms ?: limit, limit),
+	};
 
 	if (!ublk_dev_has(dev, UBLK_F_QUIESCE))
 		return -EOPNOTSUPP;

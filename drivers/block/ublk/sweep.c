@@ -43,17 +43,23 @@ static void ublk_queue_cancel_idle(struct ublk_queue *q)
 }
 
 /**
- * ublk_queue_has_idle_slot - does a command wait for a request?
- * @q:		the queue
+ * ublk_queue_can_hear - does the server have a command here to be told by?
+ * @q:		queue whose gate is closed, so that no idle command goes away
  *
- * Return: true if there was one a moment ago.
+ * Return: true if a command is idle, or if all have come back already.
  */
-bool ublk_queue_has_idle_slot(const struct ublk_queue *q)
+bool ublk_queue_can_hear(const struct ublk_queue *q)
 {
-	for (unsigned int tag = 0; tag < q->depth; tag++)
-		if (ublk_slot_state(&q->slots[tag]) == UBLK_SLOT_ARMED)
+	bool working = false;
+
+	for (unsigned int tag = 0; tag < q->depth; tag++) {
+		enum ublk_slot_state state = ublk_slot_state(&q->slots[tag]);
+
+		if (state == UBLK_SLOT_ARMED)
 			return true;
-	return false;
+		working |= state != UBLK_SLOT_CANCELED;
+	}
+	return !working;
 }
 
 /*

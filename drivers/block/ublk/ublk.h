@@ -197,7 +197,7 @@ enum ublk_session_state {
  * @result:	what @run returned
  * @pid:	START, END_USER_RECOVERY: process that serves; a reference is held
  * @arg:	UPDATE_SIZE: new capacity, in units of 512 bytes; QUIESCE_DEV:
- *		timeout in milliseconds
+ *		when to give up, by ktime_get() in milliseconds
  */
 struct ublk_op {
 	struct list_head	node;
@@ -419,7 +419,7 @@ void ublk_session_resume(struct ublk_session *s);
 void ublk_session_count_fetch(struct ublk_session *s, struct ublk_queue *q);
 
 /* sweep.c */
-bool ublk_queue_has_idle_slot(const struct ublk_queue *q);
+bool ublk_queue_can_hear(const struct ublk_queue *q);
 void ublk_session_stop(struct ublk_session *s);
 void ublk_session_sweep(struct ublk_session *s);
 void ublk_session_reset(struct ublk_session *s);
