@@ -114,7 +114,7 @@ int ublk_server_may_serve(struct ublk_device *dev)
 }
 
 /* What ends a wait that began when @stops had been counted. */
-static bool ublk_server_wait_is_over(struct ublk_device *dev, struct pid *pid,
+static bool ublk_wait_is_over(struct ublk_device *dev, struct pid *pid,
 				     unsigned int stops, int *ret)
 {
 	struct ublk_session *s;
@@ -154,7 +154,7 @@ int ublk_server_wait(struct ublk_device *dev, struct pid *pid, unsigned int stop
 
 	do {
 		left = wait_event_interruptible_timeout(dev->wq,
-							ublk_server_wait_is_over(dev, pid, stops, &ret),
+							ublk_wait_is_over(dev, pid, stops, &ret),
 							HZ);
 	} while (!left);
 	return left < 0 ? -EINTR : ret;
