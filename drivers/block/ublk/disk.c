@@ -212,6 +212,27 @@ int ublk_disk_start(struct ublk_device *dev, struct pid *pid)
 	return ublk_op_call(dev, &op);
 }
 
+/*
+ * What nobody can write back any more must fail, and not be forgotten with the
+ * capacity of a dead disk: an fsync that comes later has to hear of it.
+ */
+static void ublk_disk_fail_writeback(struct gendisk *disk)
+{
+	struct block_device *part;
+	unsigned long i;
+
+	rcu_read_lock();
+	xa_for_each(&disk->part_tbl, i, part) {
+		if (!kobject_get_unless_zero(&part->bd_device.kobj))
+			continue;
+		rcu_read_unlock();
+		sync_blockdev(part);
+		put_device(&part->bd_device);
+		rcu_read_lock();
+	}
+	rcu_read_unlock();
+}
+
 /**
  * ublk_disk_remove - take the disk down
  * @dev:	the device
@@ -233,8 +254,10 @@ void ublk_disk_remove(struct ublk_device *dev, bool served)
 		ublk_nosrv_apply(dev, UBLK_NOSRV_FAIL);
 	cancel_work_sync(&dev->scan_work);
 	WRITE_ONCE(dev->scanning, false);
-	if (!served)
+	if (!served) {
+		ublk_disk_fail_writeback(disk);
 		blk_mark_disk_dead(disk);
+	}
 	del_gendisk(disk);
 
 	scoped_guard(spinlock, &dev->lock) {
@@ -253,10 +276,14 @@ void ublk_disk_remove(struct ublk_device *dev, bool served)
 void ublk_disk_stop_op(struct ublk_device *dev)
 {
 	struct ublk_session *s = ublk_dev_session(dev);
+	bool served = s && ublk_session_may_arm(s) && dev->state == UBLK_S_DEV_LIVE;
 
-	ublk_disk_remove(dev, s && ublk_session_may_arm(s) &&
-			 dev->state == UBLK_S_DEV_LIVE);
-	/* A server may have come while that waited; none can go, that is a step. */
+	/* A server that has not taken over yet shall not be given what is held. */
+	if (s && !served)
+		ublk_session_stop(s);
+	ublk_disk_remove(dev, served);
+
+	/* Another may have come while that waited; none can go, that is a step. */
 	s = ublk_dev_session(dev);
 	if (s)
 		ublk_session_stop(s);
