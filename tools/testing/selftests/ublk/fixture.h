@@ -69,6 +69,35 @@ static inline int td_add_fetched(struct testdev *td)
 	return ret ? ret : td_fetch_all(td);
 }
 
+/* A live disk that outlives its server, this process. */
+static inline int td_go_live_recoverable(struct testdev *td)
+{
+	td->info.flags |= UBLK_F_USER_RECOVERY;
+	return td_go_live(td);
+}
+
+/* The disk is there and open; its server is gone, this process lives on. */
+static inline int td_lose_server(struct testdev *td, int state)
+{
+	int ret = td_go_live_recoverable(td);
+
+	if (ret)
+		return ret;
+	td_detach(td);
+	return td_wait_state(td, state) ? 0 : -ETIME;
+}
+
+static inline int td_go_quiesced(struct testdev *td)
+{
+	return td_lose_server(td, UBLK_S_DEV_QUIESCED);
+}
+
+static inline int td_go_fail_io(struct testdev *td)
+{
+	td->info.flags |= UBLK_F_USER_RECOVERY_FAIL_IO;
+	return td_lose_server(td, UBLK_S_DEV_FAIL_IO);
+}
+
 /* Features of the driver, 0 on error. */
 static inline __u64 td_features(struct testdev *td)
 {
