@@ -273,6 +273,25 @@ TEST_F(mode, announced_write_whose_data_was_taken)
 	EXPECT_EQ(variant->delivered, outcome(td, client, variant->delivered));
 }
 
+/* -- FLUSH ----------------------------------------------------------------- */
+
+TEST_F(mode, delivered_flush)
+{
+	int expected = variant->delivered == SERVED ? 0 : variant->delivered;
+	struct testdev *td = &self->td;
+	struct td_req req;
+	int client;
+
+	td->info.flags |= variant->flags;
+	td->params.basic.attrs = UBLK_ATTR_VOLATILE_CACHE;
+	ASSERT_EQ(0, td_go_live(td));
+	client = td_fsync(td);
+	ASSERT_EQ(0, td_next(td, &req));
+	ASSERT_EQ(UBLK_IO_OP_FLUSH, req.op);
+	td_detach(td);
+	EXPECT_EQ(expected, outcome(td, client, expected));
+}
+
 /* -- sent while there is no server ----------------------------------------- */
 
 /* On a disk that is gone any error will do. */

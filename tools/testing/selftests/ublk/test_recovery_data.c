@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Data across the death of servers: what a client was told is written is there
+ * when the next server has come.
+ */
+#include <signal.h>
+
+#include "fixture.h"
+
+#define BYTES	4096
+#define BLOCKS	64
+#define ROUNDS	4
+
+FIXTURE(served)
+{
+	struct testdev td;
+	struct ublk_options opts;
+	char path[32];
+	/* What each block holds, and what was sent while nobody could tell. */
+	unsigned int known[BLOCKS];
+	unsigned int maybe[BLOCKS];
+	unsigned int seed;
+	int writes[BLOCKS];
+};
+
+FIXTURE_VARIANT(served)
+{
+	__u64 flags;
+	__u16 queues;
+	bool may_fail;
+};
+
+FIXTURE_VARIANT_ADD(served, recovery) {
+	.flags = UBLK_F_USER_RECOVERY, .queues = 1, .may_fail = true,
+};
+
+FIXTURE_VARIANT_ADD(served, reissue) {
+	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE,
+	.queues = 1,
+};
+
+FIXTURE_VARIANT_ADD(served, reissue_two_queues) {
+	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE,
+	.queues = 2,
+};
+
+FIXTURE_VARIANT_ADD(served, reissue_get_data) {
+	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE |
+		 UBLK_F_NEED_GET_DATA,
+	.queues = 1,
+};
+
+FIXTURE_VARIANT_ADD(served, fail_io) {
+	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_FAIL_IO,
+	.queues = 1, .may_fail = true,
+};
+
+FIXTURE_SETUP(served)
+{
+	if (!td_init(&self->td))
+		SKIP(return, "no /dev/ublk-control: load ublk_drv");
+	REQUIRE_FEATURE(&self->td, variant->flags);
+	snprintf(self->path, sizeof(self->path), "/proc/self/fd/%d",
+		 memfd_create("disk", 0));
+	ublk_options_init(&self->opts);
+	self->opts.target = &ublk_loop_target;
+	self->opts.file = self->path;
+	self->opts.size = TD_SIZE;
+	self->opts.depth = 16;
+	self->opts.queues = variant->queues;
+	self->opts.flags = UBLK_F_NO_AUTO_PART_SCAN | variant->flags;
+	ASSERT_EQ(0, td_spawn(&self->td, &self->opts));
+}
+
+FIXTURE_TEARDOWN_PARENT(served)
+{
+	EXPECT_EQ(0, td_reap(&self->td));
+}
+
+typedef FIXTURE_DATA(served) disk;
+
+static int send_write(disk *d, int block)
+{
+	d->maybe[block] = ++d->seed;
+	d->writes[block] = td_write(&d->td, td_page_buf(BYTES, d->seed), BYTES,
+				    TD_AREA + block * BYTES, 0);
+	return d->writes[block];
+}
+
+/* Takes note of what the client was told. */
+static int finish_write(disk *d, int block)
+{
+	int res = td_wait(&d->td, d->writes[block]);
+
+	if (res == BYTES)
+		d->known[block] = d->maybe[block];
+	return res;
+}
+
+static bool block_is(const void *block, unsigned int seed)
+{
+	void *want = td_page_buf(BYTES, seed);
+	bool same = !memcmp(block, want, BYTES);
+
+	munmap(want, BYTES);
+	return same;
+}
+
+/* A block may be newer than what its client was told, never older. */
+static int wrong_blocks(disk *d)
+{
+	void *buf = td_page_buf(BYTES, 0);
+	int i, wrong = 0;
+
+	for (i = 0; i < BLOCKS; i++) {
+		if (td_wait(&d->td, td_read(&d->td, buf, BYTES,
+					    TD_AREA + i * BYTES)) != BYTES)
+			return -EIO;
+		if (!block_is(buf, d->known[i]) && !block_is(buf, d->maybe[i]))
+			wrong++;
+	}
+	return wrong;
+}
+
+static int next_server(disk *d)
+{
+	return td_spawn_recovery(&d->td, &d->opts);
+}
+
+TEST_F(served, write_that_was_acknowledged_is_there)
+{
+	int i;
+
+	for (i = 0; i < BLOCKS; i++)
+		send_write(self, i);
+	for (i = 0; i < BLOCKS; i++)
+		ASSERT_EQ(BYTES, finish_write(self, i));
+	ASSERT_EQ(0, td_kill_server(&self->td));
+	ASSERT_EQ(0, next_server(self));
+	EXPECT_EQ(0, wrong_blocks(self));
+}
+
+TEST_F(served, write_that_was_synced_is_there)
+{
+	struct testdev *td = &self->td;
+	int i;
+
+	for (i = 0; i < BLOCKS; i++)
+		send_write(self, i);
+	for (i = 0; i < BLOCKS; i++)
+		ASSERT_EQ(BYTES, finish_write(self, i));
+	ASSERT_EQ(0, td_wait(td, td_fsync(td)));
+	ASSERT_EQ(0, td_kill_server(td));
+	ASSERT_EQ(0, next_server(self));
+	EXPECT_EQ(0, wrong_blocks(self));
+}
+
+/* Killed in the middle, again and again. */
+TEST_F_TIMEOUT(served, acknowledged_writes_survive_death_under_load, 120)
+{
+	struct testdev *td = &self->td;
+	int round, i, fsync;
+
+	for (round = 0; round < ROUNDS; round++) {
+		for (i = 0; i < BLOCKS; i++)
+			send_write(self, i);
+		fsync = td_fsync(td);
+		/* Some are done then, some in hand, some on their way. */
+		for (i = 0; i < BLOCKS / (1 + round); i += 5)
+			finish_write(self, i);
+		ASSERT_EQ(0, td_kill_server(td));
+		ASSERT_EQ(0, next_server(self));
+		for (i = 0; i < BLOCKS; i++)
+			EXPECT_TRUE(finish_write(self, i) == BYTES ||
+				    variant->may_fail);
+		EXPECT_TRUE(td_wait(td, fsync) == 0 || variant->may_fail);
+		EXPECT_EQ(0, wrong_blocks(self));
+	}
+}
+
+/* A frozen server has requests of all kinds: seen, unseen, waiting for a tag. */
+TEST_F(served, acknowledged_writes_survive_the_death_of_a_frozen_server)
+{
+	struct testdev *td = &self->td;
+	int i;
+
+	for (i = 0; i < BLOCKS / 2; i++)
+		send_write(self, i);
+	ASSERT_EQ(BYTES, finish_write(self, 0));
+	ASSERT_EQ(0, td_freeze_server(td));
+	for (; i < BLOCKS; i++)
+		send_write(self, i);
+	ASSERT_EQ(0, td_kill_server(td));
+	ASSERT_EQ(0, next_server(self));
+	for (i = 0; i < BLOCKS; i++)
+		EXPECT_TRUE(finish_write(self, i) == BYTES ||
+			    variant->may_fail);
+	EXPECT_EQ(0, wrong_blocks(self));
+}
+
+TEST_HARNESS_MAIN
