@@ -109,13 +109,15 @@ features()
 tests()
 {
 	cat "$TESTS"/test_*.c > "$work/tests"
-	{ rows "Control commands"; rows "I/O commands"; } |
-	awk '
-		/^   \* - /		{ name = $3; cell = 1; next }
-		/^     - /		{ cell++ }
-		!/^     /		{ cell = 0 }
-		name ~ /`/ && cell == 4	{ sub(/^ *(- )?/, ""); print name, $0 }' |
-	tr -d '`,:' | while read -r row cell; do
+	for title in "Control commands" "I/O commands" "Moves of a device" \
+		     "Requests at the death of their server"; do
+		rows "$title" | awk '
+			function out()	{ if (name) print name "\t" last }
+			/^   \* - /	{ out(); name = substr($0, 8); last = ""; next }
+			/^     - /	{ last = substr($0, 8); next }
+			/^       /	{ last = last " " substr($0, 8) }
+			END		{ out() }' | sed 1d
+	done | tr -d '`,:' | while IFS='	' read -r row cell; do
 		[ -n "$cell" ] || echo "ublk.rst: $row: no test"
 		set -f
 		for test in $cell; do
