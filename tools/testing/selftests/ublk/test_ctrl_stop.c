@@ -378,6 +378,25 @@ TEST_F(live, stuck_delete_does_not_hold_up_another_device)
 	td_answer(&self->td, &req, 4096);
 }
 
+/* Everything that happens in the life of a disk, on another device. */
+TEST_F(live, stuck_stop_does_not_hold_up_the_life_of_another_disk)
+{
+	static struct testdev other;
+	struct td_req req;
+	int client;
+
+	ASSERT_EQ(0, stuck_stop(&self->td, &req));
+	ASSERT_TRUE(td_init(&other));
+	EXPECT_EQ(0, td_go_live(&other));
+	client = td_read(&other, td_page_buf(4096, 0), 4096, 0);
+	EXPECT_EQ(4096, td_wait(&other, client));
+	td_close_disk(&other);
+	EXPECT_EQ(0, td_ctl(&other, UBLK_U_CMD_STOP_DEV, 0));
+	td_detach(&other);
+	EXPECT_EQ(0, ublk_del_dev(&other.ctrl, other.id));
+	td_answer(&self->td, &req, 4096);
+}
+
 /* Sends STOP from a process of its own, which then sleeps. */
 static pid_t stop_in_child(struct testdev *td, int ready)
 {

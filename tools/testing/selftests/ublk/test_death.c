@@ -330,11 +330,39 @@ TEST_F(driver, server_that_fetched_half_its_tags_can_come_back)
 
 /* -- a server that stops itself -------------------------------------------- */
 
+FIXTURE(suicide)
+{
+	struct testdev td;
+};
+
+FIXTURE_VARIANT(suicide)
+{
+	__u32 op;
+	__u64 flags;
+};
+
+FIXTURE_VARIANT_ADD(suicide, stop) { .op = UBLK_U_CMD_STOP_DEV };
+FIXTURE_VARIANT_ADD(suicide, delete) { .op = UBLK_U_CMD_DEL_DEV };
+FIXTURE_VARIANT_ADD(suicide, stop_with_recovery) {
+	.op = UBLK_U_CMD_STOP_DEV, .flags = UBLK_F_USER_RECOVERY,
+};
+FIXTURE_VARIANT_ADD(suicide, stop_with_reissue) {
+	.op = UBLK_U_CMD_STOP_DEV,
+	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE,
+};
+FIXTURE_VARIANT_ADD(suicide, delete_with_reissue) {
+	.op = UBLK_U_CMD_DEL_DEV,
+	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE,
+};
+
+TD_FIXTURE_OPS(suicide, td_no_device);
+
 /*
- * STOP waits for a request in the hands of the very process that sent it, in
- * one of that process's io_uring workers. Its death must not wait for STOP.
+ * The command waits for a request in the hands of the very process that sent
+ * it, in one of that process's io_uring workers. Its death must not wait for
+ * the command.
  */
-static void stop_myself(int ready)
+static void stop_myself(__u32 op, __u64 flags, int ready)
 {
 	static struct testdev mine;
 	struct testdev *td = &mine;
@@ -343,12 +371,15 @@ static void stop_myself(int ready)
 	struct td_req req;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (!td_init(td) || td_go_live(td))
+	if (!td_init(td))
+		_exit(1);
+	td->info.flags |= flags;
+	if (td_go_live(td))
 		_exit(1);
 	td_read(td, td_page_buf(4096, 0), 4096, TD_AREA);
 	cmd.dev_id = td->id;
 	if (td_next(td, &req) || ublk_ctrl_open(&ctrl) ||
-	    ublk_ctrl_submit(&ctrl, UBLK_U_CMD_STOP_DEV, &cmd))
+	    ublk_ctrl_submit(&ctrl, op, &cmd))
 		_exit(1);
 	td_settle(td, 100);
 	if (write(ready, &td->id, sizeof(td->id)) != sizeof(td->id))
@@ -357,7 +388,14 @@ static void stop_myself(int ready)
 	_exit(1);
 }
 
-TEST_F(driver, server_that_waits_in_its_own_stop_can_be_killed)
+static bool is_dead_or_deleted(void *arg)
+{
+	int state = td_state(arg);
+
+	return state == UBLK_S_DEV_DEAD || state == -ENODEV;
+}
+
+TEST_F(suicide, server_that_waits_for_its_own_command_can_be_killed)
 {
 	struct testdev *td = &self->td;
 	int fds[2], id;
@@ -366,13 +404,13 @@ TEST_F(driver, server_that_waits_in_its_own_stop_can_be_killed)
 	ASSERT_EQ(0, pipe2(fds, O_CLOEXEC));
 	pid = fork();
 	if (!pid)
-		stop_myself(fds[1]);
+		stop_myself(variant->op, variant->flags, fds[1]);
 	close(fds[1]);
 	ASSERT_EQ(sizeof(id), read(fds[0], &id, sizeof(id)));
 	td->id = id;
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	EXPECT_EQ(-EINTR, td_wait_exit(pid, TD_DEADLINE_MS));
-	EXPECT_TRUE(td_poll_until(is_dead, td));
+	EXPECT_TRUE(td_poll_until(is_dead_or_deleted, td));
 }
 
 /* -- commands after the end ------------------------------------------------ */

@@ -126,6 +126,27 @@ TEST_F(driver, unloading_deletes_an_idle_device)
 	EXPECT_EQ(-1, access(path, F_OK));
 }
 
+/* Its next server will not come, and nobody has it open. */
+TEST_F(driver, unloading_deletes_a_disk_that_waits_for_a_server)
+{
+	const char *file = getenv("UBLK_MODULE");
+	struct testdev *td = &self->td;
+	char path[32];
+	int none = 0;
+
+	REQUIRE_MODULE();
+	REQUIRE_FEATURE(td, UBLK_F_USER_RECOVERY);
+	if (!file)
+		SKIP(return, "UBLK_MODULE does not name the module's file");
+	ASSERT_EQ(0, td_go_quiesced(td));
+	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
+	td_close_disk(td);
+	ublk_ctrl_close(&td->ctrl);
+	ASSERT_TRUE(td_poll_until(is_back_to, &none));
+	ASSERT_EQ(0, reload(file));
+	EXPECT_EQ(-1, access(path, F_OK));
+}
+
 /* -- ublks_max ------------------------------------------------------------- */
 
 #define UBLKS_MAX	"/sys/module/ublk_drv/parameters/ublks_max"

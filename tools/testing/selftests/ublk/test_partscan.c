@@ -3,8 +3,10 @@
  * Partitions: found by themselves, not found if the server asked so, and no
  * obstacle when the server dies or the disk is stopped during the scan.
  */
+#include <linux/aio_abi.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 
 #include "fixture.h"
 
@@ -180,6 +182,68 @@ TEST_F(driver, rescan_and_close_in_a_loop_end)
 		td_close_disk(td);
 		ASSERT_EQ(0, td_open_disk(td));
 	}
+}
+
+/* Has the partition table read again, over and over. */
+static pid_t rescan_in_child(struct testdev *td)
+{
+	char path[32];
+	pid_t pid = fork();
+	int fd, i;
+
+	if (pid)
+		return pid;
+	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
+	for (i = 0; i < 40; i++) {
+		fd = open(path, O_RDONLY);
+		ioctl(fd, BLKRRPART);
+		close(fd);
+	}
+	_exit(0);
+}
+
+/*
+ * Here the request holds the last reference to the open file, so that what ends
+ * the request closes the disk, for which it needs the mutex that a scan holds.
+ */
+static int read_and_close(struct testdev *td, aio_context_t ctx, void *buf)
+{
+	char path[32];
+	struct iocb cb = {
+		.aio_lio_opcode = IOCB_CMD_PREAD,
+		.aio_buf = (unsigned long)buf,
+		.aio_nbytes = 4096,
+		.aio_offset = TD_AREA,
+	}, *cbs = &cb;
+	struct io_event event;
+	int ret;
+
+	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
+	cb.aio_fildes = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (syscall(SYS_io_submit, ctx, 1, &cbs) != 1)
+		return -errno;
+	close(cb.aio_fildes);
+	do {
+		ret = syscall(SYS_io_getevents, ctx, 1, 1, &event, NULL);
+	} while (ret < 0 && errno == EINTR);
+	return ret == 1 ? event.res : -errno;
+}
+
+TEST_F(driver, last_close_by_a_request_beside_a_rescan_ends)
+{
+	struct testdev *td = &self->td;
+	void *buf = td_page_buf(4096, 0);
+	aio_context_t ctx = 0;
+	pid_t pid;
+	int i;
+
+	ASSERT_EQ(0, spawn_partitioned(td, 0));
+	td_close_disk(td);
+	ASSERT_EQ(0, syscall(SYS_io_setup, 8, &ctx));
+	pid = rescan_in_child(td);
+	for (i = 0; i < 100; i++)
+		ASSERT_EQ(4096, read_and_close(td, ctx, buf));
+	EXPECT_EQ(0, td_wait_exit(pid, TD_DEADLINE_MS));
 }
 
 TEST_HARNESS_MAIN
