@@ -5,6 +5,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,10 +15,14 @@
 /* For commands that concern the device and not one of its queues. */
 #define NO_QUEUE	((__u16)-1)
 
+/* Room for the path of a node, which may be followed by any number of zeroes. */
+#define PATH_BYTES	32
+
 int ublk_ctrl_open(struct ublk_ctrl *ctrl)
 {
 	int ret;
 
+	ctrl->by_path = false;
 	ctrl->fd = open("/dev/ublk-control", O_RDWR | O_CLOEXEC);
 	if (ctrl->fd < 0)
 		return -errno;
@@ -93,6 +99,41 @@ int ublk_ctrl_run(struct ublk_ctrl *ctrl, __u32 op,
 	return ret ? ret : res;
 }
 
+/*
+ * Who may use the node of a device may command it, so the path of the node comes
+ * first and the payload after it.
+ */
+static int run_by_path(struct ublk_ctrl *ctrl, __u32 op,
+		       const struct ublksrv_ctrl_cmd *cmd)
+{
+	void *payload = (void *)(unsigned long)cmd->addr;
+	struct ublksrv_ctrl_cmd longer = *cmd;
+	char *buf = calloc(1, PATH_BYTES + cmd->len);
+	int ret;
+
+	if (!buf)
+		return -ENOMEM;
+	snprintf(buf, PATH_BYTES, "/dev/ublkc%u", cmd->dev_id);
+	if (cmd->len)
+		memcpy(buf + PATH_BYTES, payload, cmd->len);
+	longer.addr = (unsigned long)buf;
+	longer.len += PATH_BYTES;
+	longer.dev_path_len = PATH_BYTES;
+
+	ret = ublk_ctrl_run(ctrl, op, &longer);
+	if (cmd->len && _IOC_DIR(op) == _IOC_READ)
+		memcpy(payload, buf + PATH_BYTES, cmd->len);
+	free(buf);
+	return ret;
+}
+
+static int run(struct ublk_ctrl *ctrl, __u32 op,
+	       const struct ublksrv_ctrl_cmd *cmd)
+{
+	return ctrl->by_path ? run_by_path(ctrl, op, cmd) :
+			       ublk_ctrl_run(ctrl, op, cmd);
+}
+
 /* A command with a device, and with nothing else but up to one word of data. */
 static int run_plain(struct ublk_ctrl *ctrl, __u32 op, __u32 id, __u64 data)
 {
@@ -102,7 +143,7 @@ static int run_plain(struct ublk_ctrl *ctrl, __u32 op, __u32 id, __u64 data)
 		.data[0] = data,
 	};
 
-	return ublk_ctrl_run(ctrl, op, &cmd);
+	return run(ctrl, op, &cmd);
 }
 
 /* A command with a device and a buffer. */
@@ -116,20 +157,31 @@ static int run_buf(struct ublk_ctrl *ctrl, __u32 op, __u32 id,
 		.len = len,
 	};
 
-	return ublk_ctrl_run(ctrl, op, &cmd);
+	return run(ctrl, op, &cmd);
 }
 
 int ublk_get_features(struct ublk_ctrl *ctrl, __u64 *features)
 {
-	return run_buf(ctrl, UBLK_U_CMD_GET_FEATURES, UBLK_AUTO_ID, features,
-		       UBLK_FEATURES_LEN);
+	struct ublksrv_ctrl_cmd cmd = {
+		.dev_id = UBLK_AUTO_ID,
+		.queue_id = NO_QUEUE,
+		.addr = (unsigned long)features,
+		.len = UBLK_FEATURES_LEN,
+	};
+
+	return ublk_ctrl_run(ctrl, UBLK_U_CMD_GET_FEATURES, &cmd);
 }
 
 /* Negotiates: the kernel writes what it grants into @info. */
 int ublk_add_dev(struct ublk_ctrl *ctrl, struct ublksrv_ctrl_dev_info *info)
 {
-	return run_buf(ctrl, UBLK_U_CMD_ADD_DEV, info->dev_id, info,
-		       sizeof(*info));
+	int ret;
+
+	ctrl->by_path = false;
+	ret = run_buf(ctrl, UBLK_U_CMD_ADD_DEV, info->dev_id, info,
+		      sizeof(*info));
+	ctrl->by_path = !ret && (info->flags & UBLK_F_UNPRIVILEGED_DEV);
+	return ret;
 }
 
 /* Returns when the number is free again. */
@@ -148,6 +200,21 @@ int ublk_get_info(struct ublk_ctrl *ctrl, __u32 id,
 		  struct ublksrv_ctrl_dev_info *info)
 {
 	return run_buf(ctrl, UBLK_U_CMD_GET_DEV_INFO, id, info, sizeof(*info));
+}
+
+/*
+ * The same of a device whose kind is not known, for this command takes the path
+ * on both; those that follow take it if they have to.
+ */
+int ublk_get_info2(struct ublk_ctrl *ctrl, __u32 id,
+		   struct ublksrv_ctrl_dev_info *info)
+{
+	int ret;
+
+	ctrl->by_path = true;
+	ret = run_buf(ctrl, UBLK_U_CMD_GET_DEV_INFO2, id, info, sizeof(*info));
+	ctrl->by_path = !ret && (info->flags & UBLK_F_UNPRIVILEGED_DEV);
+	return ret;
 }
 
 int ublk_set_params(struct ublk_ctrl *ctrl, __u32 id,
@@ -220,5 +287,5 @@ int ublk_get_affinity(struct ublk_ctrl *ctrl, __u32 id, __u16 queue,
 		.len = len,
 	};
 
-	return ublk_ctrl_run(ctrl, UBLK_U_CMD_GET_QUEUE_AFFINITY, &cmd);
+	return run(ctrl, UBLK_U_CMD_GET_QUEUE_AFFINITY, &cmd);
 }

@@ -25,6 +25,9 @@
 #define UD_LEAVE	0x20000
 #define UD_TAG(ud)	((__u16)(ud))
 
+/* How long udev may take to hand over a node. */
+#define NODE_MS		10000
+
 static size_t page_align(size_t bytes)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
@@ -306,6 +309,26 @@ static int add_device(struct ublk_server *srv)
 	return ublk_add_dev(&srv->ctrl, &srv->info);
 }
 
+/*
+ * A node is root's at first. With the rules for unprivileged devices, udev hands
+ * it over a moment later.
+ */
+static int wait_for_node(const struct ublk_server *srv, const char *kind)
+{
+	int tries = NODE_MS / 10;
+	char path[32];
+
+	if (!srv->ctrl.by_path)
+		return 0;
+	snprintf(path, sizeof(path), "/dev/ublk%s%u", kind, srv->info.dev_id);
+	while (faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS)) {
+		if (errno != EACCES || !tries--)
+			return -errno;
+		poll(NULL, 0, 10);
+	}
+	return 0;
+}
+
 /* From a device without a server to one whose tags are all fetched. */
 static int attach_server(struct ublk_server *srv)
 {
@@ -327,12 +350,15 @@ static int start_device(struct ublk_server *srv)
 {
 	int ret;
 
-	ret = ublk_set_params(&srv->ctrl, srv->info.dev_id, &srv->params);
+	ret = wait_for_node(srv, "c");
+	if (!ret)
+		ret = ublk_set_params(&srv->ctrl, srv->info.dev_id,
+				      &srv->params);
 	if (!ret)
 		ret = attach_server(srv);
-	if (ret)
-		return ret;
-	return ublk_start_dev(&srv->ctrl, srv->info.dev_id, getpid());
+	if (!ret)
+		ret = ublk_start_dev(&srv->ctrl, srv->info.dev_id, getpid());
+	return ret ? ret : wait_for_node(srv, "b");
 }
 
 /* The last server may need a moment to be quite gone. */
@@ -355,9 +381,9 @@ static int recover_device(struct ublk_server *srv)
 	__u32 id = srv->opts.id;
 	int ret;
 
-	ret = wait_for_vacancy(srv);
+	ret = ublk_get_info2(&srv->ctrl, id, &srv->info);
 	if (!ret)
-		ret = ublk_get_info(&srv->ctrl, id, &srv->info);
+		ret = wait_for_vacancy(srv);
 	if (!ret)
 		ret = ublk_get_params(&srv->ctrl, id, &srv->params);
 	if (!ret)
@@ -462,7 +488,8 @@ void ublk_server_leave(struct ublk_server *srv)
 
 /*
  * STOP_DEV ends the workers, which must be gone before DEL_DEV: it waits for
- * the last user of /dev/ublkcN. A device that someone else deleted is fine.
+ * the last user of /dev/ublkcN. A device that someone else deleted is fine; of
+ * an unprivileged one it is the node that is missing.
  */
 int ublk_server_delete(struct ublk_server *srv)
 {
@@ -472,5 +499,5 @@ int ublk_server_delete(struct ublk_server *srv)
 	server_release(srv);
 	ret = ublk_del_dev(&srv->ctrl, srv->info.dev_id);
 	ublk_ctrl_close(&srv->ctrl);
-	return ret == -ENODEV ? 0 : ret;
+	return ret == -ENODEV || ret == -ENOENT ? 0 : ret;
 }

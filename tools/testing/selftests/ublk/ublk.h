@@ -44,12 +44,15 @@
  * struct ublk_ctrl - a way to send control commands
  * @fd: /dev/ublk-control
  * @ring: takes 128-byte entries, as control commands do not fit in 64
+ * @by_path: the device is an unprivileged one, which commands have to name by
+ *	the path of /dev/ublkcN: ublk_add_dev() and ublk_get_info2() find out
  *
  * Belongs to one thread.
  */
 struct ublk_ctrl {
 	int fd;
 	struct io_uring ring;
+	bool by_path;
 };
 
 int ublk_ctrl_open(struct ublk_ctrl *ctrl);
@@ -67,6 +70,8 @@ int ublk_del_dev(struct ublk_ctrl *ctrl, __u32 id);
 int ublk_del_dev_async(struct ublk_ctrl *ctrl, __u32 id);
 int ublk_get_info(struct ublk_ctrl *ctrl, __u32 id,
 		  struct ublksrv_ctrl_dev_info *info);
+int ublk_get_info2(struct ublk_ctrl *ctrl, __u32 id,
+		   struct ublksrv_ctrl_dev_info *info);
 int ublk_set_params(struct ublk_ctrl *ctrl, __u32 id,
 		    const struct ublk_params *params);
 int ublk_get_params(struct ublk_ctrl *ctrl, __u32 id,

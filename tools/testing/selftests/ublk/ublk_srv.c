@@ -34,6 +34,8 @@ static const char usage[] =
 "  quiesce    make a server end that \"recover\" can follow; takes --number\n"
 "  del        delete a device, its server ends\n"
 "  list       show devices\n"
+"  owner      print the ids of the user and group whose unprivileged device this\n"
+"             is; fails without a word for any other device. For udev rules\n"
 "  features   show what the driver offers\n"
 "\n"
 "Options of add:\n"
@@ -54,17 +56,20 @@ static const char usage[] =
 "                            what the last one had not answered; with MODE fail-io\n"
 "                            I/O fails until then\n"
 "      --quiesce             allow \"quiesce\"; needs --recovery\n"
+"      --unprivileged        a device that its user need not be root for; see\n"
+"                            60-ublk.rules\n"
 "\n"
 "Options of del and list:\n"
 "  -n, --number N            this device\n"
-"  -a, --all                 every device; what list does without options\n"
+"  -a, --all                 every device that the caller may command; what list\n"
+"                            does without options\n"
 "      --async               del: do not wait until the device is gone\n"
 "\n"
 "  -h, --help                show this text\n";
 
 enum {
 	OPT_DIRECT = 256, OPT_THREADS, OPT_GET_DATA, OPT_NO_PARTSCAN, OPT_RECOVERY,
-	OPT_QUIESCE, OPT_ASYNC
+	OPT_QUIESCE, OPT_UNPRIVILEGED, OPT_ASYNC
 };
 
 /* How long "quiesce" waits for the server to have a moment. */
@@ -84,6 +89,7 @@ static const struct option long_options[] = {
 	{ "no-partscan", no_argument, NULL, OPT_NO_PARTSCAN },
 	{ "recovery", optional_argument, NULL, OPT_RECOVERY },
 	{ "quiesce", no_argument, NULL, OPT_QUIESCE },
+	{ "unprivileged", no_argument, NULL, OPT_UNPRIVILEGED },
 	{ "all", no_argument, NULL, 'a' },
 	{ "async", no_argument, NULL, OPT_ASYNC },
 	{ "help", no_argument, NULL, 'h' },
@@ -238,6 +244,9 @@ static void parse_options(struct request *r, int argc, char **argv)
 			break;
 		case OPT_QUIESCE:
 			r->add.flags |= UBLK_F_QUIESCE;
+			break;
+		case OPT_UNPRIVILEGED:
+			r->add.flags |= UBLK_F_UNPRIVILEGED_DEV;
 			break;
 		case OPT_ASYNC:
 			r->async = true;
@@ -420,6 +429,16 @@ static int delete_device(struct ublk_ctrl *ctrl, __u32 id, bool async)
 
 typedef int (*device_fn)(struct ublk_ctrl *ctrl, __u32 id, bool arg);
 
+/* Finds out first how commands on this device have to name it. */
+static int run_on(struct ublk_ctrl *ctrl, __u32 id, bool arg, device_fn fn)
+{
+	struct ublksrv_ctrl_dev_info info;
+	int ret = ublk_get_info2(ctrl, id, &info);
+
+	/* One that was deleted and is still in use has no node. */
+	return ret && ret != -ENOENT ? ret : fn(ctrl, id, arg);
+}
+
 /* Calls @fn for each device there is: sysfs knows the numbers. */
 static int run_for_each(struct ublk_ctrl *ctrl, bool arg, device_fn fn)
 {
@@ -433,9 +452,9 @@ static int run_for_each(struct ublk_ctrl *ctrl, bool arg, device_fn fn)
 	while ((entry = readdir(dir))) {
 		if (sscanf(entry->d_name, "ublkc%u", &id) != 1)
 			continue;
-		err = fn(ctrl, id, arg);
-		/* One that went in the meantime is no mistake. */
-		if (err && err != -ENODEV)
+		err = run_on(ctrl, id, arg, fn);
+		/* One that went in the meantime, or is not ours, is no mistake. */
+		if (err && err != -ENODEV && err != -EPERM && err != -EACCES)
 			ret = err;
 	}
 	closedir(dir);
@@ -449,7 +468,7 @@ static int run_on_devices(const struct request *r, bool arg, device_fn fn)
 
 	open_ctrl(&ctrl);
 	if (r->add.id != UBLK_AUTO_ID)
-		ret = fn(&ctrl, r->add.id, arg);
+		ret = run_on(&ctrl, r->add.id, arg, fn);
 	else
 		ret = run_for_each(&ctrl, arg, fn);
 	if (ret && r->add.id != UBLK_AUTO_ID)
@@ -485,6 +504,22 @@ static int cmd_quiesce(struct request *r)
 	return run_on_devices(r, false, quiesce_device);
 }
 
+static int cmd_owner(struct request *r)
+{
+	struct ublksrv_ctrl_dev_info info;
+	struct ublk_ctrl ctrl;
+
+	if (r->add.id == UBLK_AUTO_ID)
+		die("owner needs --number");
+	open_ctrl(&ctrl);
+	if (ublk_get_info2(&ctrl, r->add.id, &info) ||
+	    !(info.flags & UBLK_F_UNPRIVILEGED_DEV))
+		return 1;
+	printf("%u %u\n", info.owner_uid, info.owner_gid);
+	ublk_ctrl_close(&ctrl);
+	return 0;
+}
+
 static int cmd_features(struct request *r)
 {
 	struct ublk_ctrl ctrl;
@@ -516,6 +551,7 @@ static const struct {
 	{ "quiesce", cmd_quiesce },
 	{ "del", cmd_del },
 	{ "list", cmd_list },
+	{ "owner", cmd_owner },
 	{ "features", cmd_features },
 };
 
