@@ -92,6 +92,17 @@ static bool is_gone(void *arg)
 	return access(path, F_OK) != 0;
 }
 
+/* The path has to outlive the caller: a command may take its time. */
+static void name_node(struct testdev *td, struct ublksrv_ctrl_cmd *cmd)
+{
+	if (!td->ctrl.by_path || cmd->len)
+		return;
+	snprintf(td->node, sizeof(td->node), "/dev/ublkc%d", td->id);
+	cmd->addr = (unsigned long)td->node;
+	cmd->len = sizeof(td->node);
+	cmd->dev_path_len = sizeof(td->node);
+}
+
 /*
  * For the parent of a test, when all its processes are gone: no matter how the
  * test went, its device must let itself be deleted, and leave nothing behind.
@@ -111,6 +122,7 @@ int td_reap(struct testdev *td)
 	ret = ublk_ctrl_open(&ctrl);
 	if (ret)
 		return ret;
+	name_node(td, &cmd);
 	ret = ublk_ctrl_submit(&ctrl, UBLK_U_CMD_DEL_DEV, &cmd);
 	if (!ret)
 		ret = ublk_ctrl_wait(&ctrl, TD_REAP_MS, &res);
@@ -118,7 +130,8 @@ int td_reap(struct testdev *td)
 	if (ret)
 		return ret;
 	ublk_ctrl_close(&ctrl);
-	if (res && res != -ENODEV)
+	/* Deleted by the test: the device is gone, or its node. */
+	if (res && res != -ENODEV && res != -ENOENT)
 		return res;
 	return td_poll_until(is_gone, td) ? 0 : -ETIME;
 }
@@ -290,6 +303,7 @@ static int ctl_send(struct testdev *td, __u32 op, const void *buf, __u16 len,
 		.data[0] = data,
 	};
 
+	name_node(td, &cmd);
 	return ublk_ctrl_submit(&td->ctrl, op, &cmd);
 }
 
@@ -880,7 +894,8 @@ static int spawn_server(struct testdev *td, const struct ublk_options *opts,
 /* Also opens the disk, for the client. */
 int td_spawn(struct testdev *td, const struct ublk_options *opts)
 {
-	int number;
+	struct ublksrv_ctrl_dev_info info;
+	int number, ret;
 
 	td->held = eventfd(0, EFD_NONBLOCK | EFD_SEMAPHORE);
 	held_requests = td->held;
@@ -889,7 +904,8 @@ int td_spawn(struct testdev *td, const struct ublk_options *opts)
 		return number;
 	td->id = number;
 	td->info.dev_id = number;
-	return td_open_disk(td);
+	ret = ublk_get_info2(&td->ctrl, number, &info);
+	return ret ? ret : td_open_disk(td);
 }
 
 /* The next server of a device; the disk is open already. */

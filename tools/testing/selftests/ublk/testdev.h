@@ -67,6 +67,7 @@ struct testdev {
 	struct ublksrv_ctrl_dev_info info;
 	struct ublk_params params;
 	struct ublk_ctrl ctrl;
+	char node[32];		/* path, for commands that name it */
 
 	int cdev;
 	bool serving;		/* ring, tags and bufs are there */

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Being somebody else than root for a while, in a test that runs as root.
+ */
+#ifndef UBLK_USER_H
+#define UBLK_USER_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "testdev.h"
+
+#define USER		65534
+#define OTHER_USER	65533
+
+/* Root stays the saved id, to come back to. */
+static inline void become(uid_t uid, gid_t gid)
+{
+	if (setresgid(gid, gid, 0) || setresuid(uid, uid, 0))
+		abort();
+}
+
+static inline void become_root(void)
+{
+	if (setresuid(0, 0, 0) || setresgid(0, 0, 0))
+		abort();
+}
+
+/*
+ * Take up or put down CAP_SYS_ADMIN. Root without it still passes every file
+ * mode, but is an ordinary user to the driver.
+ */
+static inline void set_admin(bool on)
+{
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+	};
+	struct __user_cap_data_struct caps[2];
+
+	if (syscall(SYS_capget, &header, caps))
+		abort();
+	if (on)
+		caps[0].effective |= 1U << CAP_SYS_ADMIN;
+	else
+		caps[0].effective &= ~(1U << CAP_SYS_ADMIN);
+	if (syscall(SYS_capset, &header, caps))
+		abort();
+}
+
+/* Does what udev does: gives /dev/ublk@kind to a user. */
+static inline int hand_over(const struct testdev *td, const char *kind,
+			    uid_t id, mode_t mode)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/ublk%s%d", kind, td->id);
+	return chown(path, id, id) || chmod(path, mode) ? -errno : 0;
+}
+
+static inline int add_as(struct testdev *td, uid_t id, __u64 flags)
+{
+	int ret;
+
+	td->info.flags = flags;
+	become(id, id);
+	ret = td_add(td);
+	become_root();
+	return ret;
+}
+
+/* How old a request may get, which is 30 seconds unless root says otherwise. */
+static inline int set_io_timeout(const struct testdev *td, unsigned int ms)
+{
+	char path[64];
+	int fd, ret = 0;
+
+	snprintf(path, sizeof(path), "/sys/block/ublkb%d/queue/io_timeout",
+		 td->id);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (dprintf(fd, "%u", ms) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/* A device that is no administrator's, for the tests of what it may do. */
+static inline int add_unprivileged(struct testdev *td)
+{
+	return add_as(td, USER, td->info.flags | UBLK_F_UNPRIVILEGED_DEV);
+}
+
+#endif
