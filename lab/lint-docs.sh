@@ -3,8 +3,9 @@
 #
 # Does Documentation/block/ublk.rst tell the truth? Its command tables against
 # the numbers in the uapi header and against what the driver dispatches, its
-# list of missing features against the driver's mask, and the tests it names
-# against the tests there are. One line for each lie; silent when there is none.
+# list of missing features against the driver's mask, the tests it names against
+# the tests there are, the udev rules against their file. One line for each lie;
+# silent when there is none.
 
 # The backquotes in single quotes are those of the document:
 
@@ -129,11 +130,25 @@ tests()
 	done >> "$work/lies"
 }
 
+# The udev rules, without the licence: word for word
+rules()
+{
+	sed 1d "$TESTS/60-ublk.rules" > "$work/rules"
+	awk -v first="$(sed q "$work/rules")" '
+		substr($0, 3) == first	{ on = 1 }
+		/^[^ ]/			{ on = 0 }
+		on			{ sub(/^  /, ""); print }' "$DOC" > "$work/quoted"
+	[ "$(cat "$work/rules")" = "$(cat "$work/quoted")" ] ||
+		echo "ublk.rst: the udev rules are not those of 60-ublk.rules" \
+			>> "$work/lies"
+}
+
 : > "$work/lies"
 compare "Control commands" CMD ctrl.c
 compare "I/O commands" IO io.c
 features
 tests
+rules
 
 cat "$work/lies" >&2
 [ ! -s "$work/lies" ]
