@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the campaigns share: long runs of random rounds that end in numbers.
+ *
+ * A campaign is one process that judges and never touches a device's files
+ * for long, and others that do the work: they may hang with the driver, it may
+ * not. All that is random follows from the seed and the number of the round,
+ * so that a failure can be tried again. Each campaign is a test program with
+ * one test; its own words stand behind "# campaign:".
+ */
+#ifndef UBLK_CAMPAIGN_H
+#define UBLK_CAMPAIGN_H
+
+#include "testdev.h"
+
+/* The longest that anything may take that does not wait for a stuck server. */
+#define CAMP_LIMIT_MS	10000
+
+/**
+ * struct campaign - what the user asks for
+ * @name: of the campaign
+ * @unit: what is counted: "cycles"
+ * @rounds: how many of them
+ * @seconds: begin none after that time; 0 for no limit
+ * @seed: of all that is random
+ * @first: number of the first round
+ */
+struct campaign {
+	const char *name;
+	const char *unit;
+	unsigned int rounds;
+	unsigned int seconds;
+	unsigned int seed;
+	unsigned int first;
+};
+
+void camp_begin(struct campaign *c, int argc, char **argv);
+bool camp_goes_on(const struct campaign *c, unsigned int round);
+int camp_end(const struct campaign *c, bool failed, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void camp_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+unsigned int camp_seed(const struct campaign *c, unsigned int round);
+unsigned int camp_pick(unsigned int *seed, unsigned int below);
+void camp_nap(unsigned int us);
+void *camp_share(size_t len);
+
+/* -- time and processes ---------------------------------------------------- */
+
+__u64 camp_ms(void);
+pid_t camp_fork(void);
+int camp_wait_exit(pid_t pid, unsigned int ms);
+bool camp_wait_input(int fd, unsigned int ms);
+unsigned int camp_watch_sleepers(void);
+void camp_show_sleepers(void);
+
+/* -- a disk that knows what belongs into it -------------------------------- */
+
+#define CAMP_BLOCK	4096
+
+void camp_fill(void *buf, __u32 block, __u32 gen);
+bool camp_check(const void *buf, __u32 block, __u32 gen, char *what, size_t len);
+
+/**
+ * struct camp_server - a server of a disk in memory
+ * @srv: the server; first, so that a target finds the rest
+ * @mem: contents of the disk
+ * @size: of the disk in bytes
+ * @late: one of so many requests is answered late; 0 for none
+ */
+struct camp_server {
+	struct ublk_server srv;
+	char *mem;
+	__u64 size;
+	unsigned int late;
+};
+
+extern const struct ublk_target camp_mem_target;
+void camp_write_partition(char *mem);
+
+/* -- campaign_io.c: clients that check what they read ---------------------- */
+
+#define CAMP_DISK	(16ULL << 20)
+#define CAMP_IO_FIRST	256		/* number of the first block in use */
+#define CAMP_IO_BLOCKS	64		/* for each thread */
+#define CAMP_IO_THREADS	8
+#define CAMP_IO_NOISE	((__u64)(CAMP_IO_FIRST + CAMP_IO_THREADS * \
+				 CAMP_IO_BLOCKS) * CAMP_BLOCK)
+
+/**
+ * struct camp_fate - what became of a block
+ * @gen: generation that was written last
+ * @unsure: that write has failed, anything may be there
+ */
+struct camp_fate {
+	__u32 gen;
+	bool unsure;
+};
+
+/**
+ * struct camp_io - shared by a campaign and its clients
+ * @id: number of the device
+ * @seed: of the clients' choices
+ * @threads: that write and verify, at least one
+ * @noise: that do anything else to the rest of the disk
+ * @epoch: odd while the disk may fail I/O
+ * @patient: I/O is never to fail, whatever the epoch
+ * @ending: the disk goes, nothing is expected any more
+ * @stop: verify everything and come to an end
+ * @verified: blocks that were compared
+ * @failed: I/Os of @threads that failed
+ * @what: first complaint
+ * @fates: of all blocks, @threads times CAMP_IO_BLOCKS
+ */
+struct camp_io {
+	__u32 id;
+	unsigned int seed;
+	unsigned int threads;
+	unsigned int noise;
+	unsigned int epoch;
+	bool patient;
+	bool ending;
+	bool stop;
+	__u64 verified;
+	__u64 failed;
+	int complaints;
+	char what[160];
+	struct camp_fate fates[CAMP_IO_THREADS * CAMP_IO_BLOCKS];
+};
+
+void camp_io_run(struct camp_io *io);
+void camp_io_check_memory(struct camp_io *io, const char *mem);
+
+#endif
