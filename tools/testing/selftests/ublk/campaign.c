@@ -91,10 +91,10 @@ static __u64 now_ns(void)
 static __u64 work(unsigned int loops)
 {
 	__u64 begin = now_ns();
-	volatile unsigned int i;
+	unsigned int i;
 
 	for (i = 0; i < loops; i++)
-		;
+		asm volatile("" : "+r" (i));
 	return now_ns() - begin;
 }
 
@@ -130,10 +130,10 @@ __u64 camp_ms(void)
 
 /* -- from the command line to the numbers ---------------------------------- */
 
-static void usage(const struct campaign *c, const char *why, const char *what)
+static void refuse(const struct campaign *c, const char *why, const char *what)
 {
-	fprintf(stderr, "campaign_%s: %s%s; usage: campaign_%s [-n COUNT] [-t SECONDS] [-s SEED] [-f FIRST]\n",
-		c->name, why, what, c->name);
+	fprintf(stderr, "campaign_%s: %s%s; options: ", c->name, why, what);
+	fprintf(stderr, "[-n COUNT] [-t SECONDS] [-s SEED] [-f FIRST]\n");
 	exit(2);
 }
 
@@ -143,7 +143,7 @@ static unsigned int number_of(const struct campaign *c, const char *text)
 	unsigned long n = strtoul(text, &end, 0);
 
 	if (*text < '0' || *text > '9' || *end || n > 0xffffffff)
-		usage(c, "not a number: ", text);
+		refuse(c, "not a number: ", text);
 	return n;
 }
 
@@ -168,14 +168,14 @@ static void parse(struct campaign *c, int argc, char **argv)
 			c->first = number_of(c, optarg);
 			break;
 		default:
-			usage(c, "no such option, or nothing behind it: ",
-			      argv[optind - 1]);
+			refuse(c, "no such option, or nothing behind it: ",
+			       argv[optind - 1]);
 		}
 	}
 	if (optind < argc)
-		usage(c, "not understood: ", argv[optind]);
+		refuse(c, "not understood: ", argv[optind]);
 	if (!c->rounds)
-		usage(c, "nothing to do: -n 0", "");
+		refuse(c, "nothing to do: -n 0", "");
 }
 
 /* Returns if there is a driver; the clock runs then. */
@@ -281,7 +281,7 @@ static struct sleeper {
 
 static char task_state(const char *dir, char *line, size_t len)
 {
-	char path[300], *p;
+	char path[320], *p;
 	FILE *f;
 
 	snprintf(path, sizeof(path), "%s/stat", dir);
@@ -299,7 +299,7 @@ static char task_state(const char *dir, char *line, size_t len)
 
 static void show_file(const char *dir, const char *name)
 {
-	char path[300], line[200];
+	char path[320], line[200];
 	FILE *f;
 
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
@@ -381,7 +381,7 @@ static void watch_sleeper(int tid, const char *dir, const char *name)
  * To be called every second or so: how many tasks were seen in D state every
  * time, for longer than the limit. Each counts once.
  */
-unsigned int camp_watch_sleepers(void)
+static unsigned int watch_sleepers(void)
 {
 	struct sleeper *s;
 	int i;
@@ -396,6 +396,130 @@ unsigned int camp_watch_sleepers(void)
 			s->tid = 0;
 	}
 	return too_long;
+}
+
+/* -- lanes ----------------------------------------------------------------- */
+
+void camp_lane_begin(struct camp_lane *l, unsigned int round)
+{
+	l->round = round;
+	l->begin = td_now_ms();
+	__atomic_store_n(&l->since, camp_ms() + 1, __ATOMIC_RELEASE);
+}
+
+void camp_lane_end(struct camp_lane *l)
+{
+	unsigned int took = camp_ms() + 1 - l->since;
+	unsigned int real = td_now_ms() - l->begin;
+
+	if (took > l->longest)
+		l->longest = took;
+	if (real > l->longest_real)
+		l->longest_real = real;
+	__atomic_store_n(&l->since, 0, __ATOMIC_RELEASE);
+	__atomic_add_fetch(&l->ops, 1, __ATOMIC_RELEASE);
+}
+
+/* Keeps the first thing that went wrong, and passes @ret on. */
+int camp_lane_refused(struct camp_lane *l, int ret)
+{
+	if (ret && !l->what[0])
+		snprintf(l->what, sizeof(l->what), "%s: %s", l->step,
+			 strerror(-ret));
+	return ret;
+}
+
+static bool lane_is_late(const struct camp_lane *l, unsigned int limit_ms)
+{
+	__u64 since = __atomic_load_n(&l->since, __ATOMIC_ACQUIRE);
+
+	if (!since || camp_ms() - since + 1 <= limit_ms)
+		return false;
+	camp_say("round %u has been going on for %llu ms, now in %s", l->round,
+		 camp_ms() - since, l->step);
+	return true;
+}
+
+void camp_sum_lanes(struct camp_lane *sum, const struct camp_lane *lanes,
+		    unsigned int nr)
+{
+	const struct camp_lane *l;
+
+	*sum = (struct camp_lane){ };
+	for (l = lanes; l < lanes + nr; l++) {
+		sum->ops += l->ops;
+		if (l->longest > sum->longest)
+			sum->longest = l->longest;
+		if (l->longest_real > sum->longest_real)
+			sum->longest_real = l->longest_real;
+	}
+}
+
+static bool watch_lanes(struct camp_lane *lanes, unsigned int nr,
+			unsigned int limit_ms)
+{
+	static __u64 told;
+	struct camp_lane sum;
+	bool good = true;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		if (lane_is_late(&lanes[i], limit_ms))
+			good = false;
+	if (td_now_ms() - camp_clock->begin_ms < told + 60000)
+		return good;
+	told = td_now_ms() - camp_clock->begin_ms;
+	camp_sum_lanes(&sum, lanes, nr);
+	camp_say("%u operations", sum.ops);
+	return good;
+}
+
+static void end_processes(const pid_t *pids, unsigned int nr)
+{
+	unsigned int i;
+
+	camp_show_sleepers();
+	for (i = 0; i < nr; i++)
+		kill(pids[i], SIGKILL);
+	for (i = 0; i < nr; i++)
+		if (camp_wait_exit(pids[i], CAMP_LIMIT_MS) == -ETIME)
+			camp_say("process %d cannot even be killed", pids[i]);
+}
+
+/*
+ * Returns when the processes have ended, all is well then, or when it is known
+ * that they do not. With @sleepers, a task in D state is a failure, too.
+ */
+bool camp_watch(const pid_t *pids, unsigned int nr_pids,
+		struct camp_lane *lanes, unsigned int nr_lanes,
+		unsigned int limit_ms, bool sleepers)
+{
+	bool good = true;
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < nr_pids; i++) {
+		while ((ret = camp_wait_exit(pids[i], 1000)) == -ETIME) {
+			good = watch_lanes(lanes, nr_lanes, limit_ms);
+			if (sleepers && watch_sleepers())
+				good = false;
+			if (!good) {
+				end_processes(pids + i, nr_pids - i);
+				return false;
+			}
+		}
+		if (ret) {
+			camp_say("process %d crashed", pids[i]);
+			good = false;
+		}
+	}
+	for (i = 0; i < nr_lanes; i++) {
+		if (!lanes[i].what[0])
+			continue;
+		camp_say("round %u: %s", lanes[i].round, lanes[i].what);
+		good = false;
+	}
+	return good;
 }
 
 /* -- blocks ---------------------------------------------------------------- */
@@ -430,8 +554,10 @@ void camp_fill(void *buf, __u32 block, __u32 gen)
 	__u32 word = block * 2654435761u ^ gen;
 	size_t i;
 
-	for (i = 0; i < BODY_WORDS; i++)
-		body[i] = word = word * 1664525 + 1013904223;
+	for (i = 0; i < BODY_WORDS; i++) {
+		word = word * 1664525 + 1013904223;
+		body[i] = word;
+	}
 	*head = (struct block_head) {
 		.magic = BLOCK_MAGIC, .block = block, .gen = gen,
 		.sum = sum_body(body),
@@ -497,14 +623,15 @@ static void mem_answer(struct ublk_worker *w, struct ublk_io *io)
 	ublk_complete_io(w, io, len);
 }
 
+static __thread unsigned int late_seed;
+
 /* Requests that are answered late are more likely to meet a death. */
 static void mem_queue_io(struct ublk_worker *w, struct ublk_io *io)
 {
 	static struct __kernel_timespec pause = { .tv_nsec = 3000000 };
-	static __thread unsigned int seed;
 	unsigned int late = camp_server_of(w)->late;
 
-	if (late && camp_pick(&seed, late) == 0)
+	if (late && camp_pick(&late_seed, late) == 0)
 		io_uring_prep_timeout(ublk_target_sqe(w, io), &pause, 0, 0);
 	else
 		mem_answer(w, io);

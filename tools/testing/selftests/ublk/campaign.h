@@ -11,6 +11,7 @@
 #ifndef UBLK_CAMPAIGN_H
 #define UBLK_CAMPAIGN_H
 
+#include "kselftest.h"
 #include "testdev.h"
 
 /* The longest that anything may take that does not wait for a stuck server. */
@@ -36,9 +37,9 @@ struct campaign {
 
 void camp_begin(struct campaign *c, int argc, char **argv);
 bool camp_goes_on(const struct campaign *c, unsigned int round);
-int camp_end(const struct campaign *c, bool failed, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-void camp_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+int __printf(3, 4) camp_end(const struct campaign *c, bool failed,
+			    const char *fmt, ...);
+void __printf(1, 2) camp_say(const char *fmt, ...);
 
 unsigned int camp_seed(const struct campaign *c, unsigned int round);
 unsigned int camp_pick(unsigned int *seed, unsigned int below);
@@ -51,8 +52,40 @@ __u64 camp_ms(void);
 pid_t camp_fork(void);
 int camp_wait_exit(pid_t pid, unsigned int ms);
 bool camp_wait_input(int fd, unsigned int ms);
-unsigned int camp_watch_sleepers(void);
 void camp_show_sleepers(void);
+
+/**
+ * struct camp_lane - what a thread does at this moment, for those who watch
+ * @step: of the operation
+ * @round: number of the operation
+ * @since: campaign's clock at the begin of the operation; 0 between two
+ * @begin: real time of the same
+ * @ops: that have ended
+ * @longest: of these, in milliseconds
+ * @longest_real: the same in real time
+ * @idle: there will be no more, or not until others have got as far
+ * @what: why it gave up
+ */
+struct camp_lane {
+	const char *step;
+	unsigned int round;
+	__u64 since;
+	__u64 begin;
+	unsigned int ops;
+	unsigned int longest;
+	unsigned int longest_real;
+	bool idle;
+	char what[160];
+};
+
+void camp_lane_begin(struct camp_lane *l, unsigned int round);
+void camp_lane_end(struct camp_lane *l);
+int camp_lane_refused(struct camp_lane *l, int ret);
+bool camp_watch(const pid_t *pids, unsigned int nr_pids,
+		struct camp_lane *lanes, unsigned int nr_lanes,
+		unsigned int limit_ms, bool sleepers);
+void camp_sum_lanes(struct camp_lane *sum, const struct camp_lane *lanes,
+		    unsigned int nr);
 
 /* -- a disk that knows what belongs into it -------------------------------- */
 
@@ -108,7 +141,7 @@ struct camp_fate {
  * @ending: the disk goes, nothing is expected any more
  * @stop: verify everything and come to an end
  * @verified: blocks that were compared
- * @failed: I/Os of @threads that failed
+ * @failed: reads and writes of @threads that failed
  * @what: first complaint
  * @fates: of all blocks, @threads times CAMP_IO_BLOCKS
  */
