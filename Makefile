@@ -17,6 +17,15 @@ demo: ## our driver in a stock kernel: a disk, a filesystem, 200 MB, proof
 check: ## every test in both guests; T=name runs those with it in their name
 	@lab/check '$(T)'
 
+churn: ## N=3000 devices come and go; SEED=n, GUEST=stock, DRIVER=shipped
+	@lab/campaign churn '$(N)' '$(SEED)' '$(GUEST)' '$(DRIVER)'
+
+kill: ## servers die in N=2000 rounds, in every way and recovery mode
+	@lab/campaign kill '$(N)' '$(SEED)' '$(GUEST)' '$(DRIVER)'
+
+many: ## D=500 devices at once, beside one that is stuck
+	@lab/campaign many '$(D)' '$(SEED)' '$(GUEST)' '$(DRIVER)'
+
 check-lab: ## prove that the lab sees failures, splats, leaks and hangs
 	@lab/check-lab
 
@@ -41,4 +50,4 @@ clean: ## remove what was built here; the cache stays
 purge: clean ## remove the lab's cache, too
 	@lab/purge
 
-.PHONY: all help demo check check-lab modules builtin graft shell lint clean purge
+.PHONY: all help demo check churn kill many check-lab modules builtin graft shell lint clean purge

@@ -40,6 +40,16 @@ room()
 		    "(UBLK_CACHE=DIR puts the cache elsewhere)"
 }
 
+# awk_live ARGUMENT...: awk that shows its output as it comes; mawk reads ahead
+# unless told not to
+awk_live()
+{
+	case $(awk -W version 2>&1 </dev/null) in
+	mawk*) awk -W interactive "$@" ;;
+	*) awk "$@" ;;
+	esac
+}
+
 # need COMMAND PACKAGE: have it, install it when root, or name the way
 need()
 {
