@@ -631,6 +631,8 @@ static void mem_queue_io(struct ublk_worker *w, struct ublk_io *io)
 	static struct __kernel_timespec pause = { .tv_nsec = 3000000 };
 	unsigned int late = camp_server_of(w)->late;
 
+	if (!late_seed)
+		late_seed = w->srv->info.dev_id * 64 + w->queue * 8 + w->first + 1;
 	if (late && camp_pick(&late_seed, late) == 0)
 		io_uring_prep_timeout(ublk_target_sqe(w, io), &pause, 0, 0);
 	else
