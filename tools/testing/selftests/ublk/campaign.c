@@ -214,7 +214,7 @@ bool camp_goes_on(const struct campaign *c, unsigned int round)
 /* The numbers, and the exit status. */
 int camp_end(const struct campaign *c, bool failed, const char *fmt, ...)
 {
-	char numbers[512];
+	char numbers[1000];
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -565,7 +565,8 @@ void camp_fill(void *buf, __u32 block, __u32 gen)
 }
 
 /* False, with a description in @what, if this is another block or none. */
-bool camp_check(const void *buf, __u32 block, __u32 gen, char *what, size_t len)
+bool camp_check(const void *buf, __u32 block, __u32 gen, char *what,
+		size_t len)
 {
 	const struct block_head *head = buf;
 	bool sound = head->sum == sum_body((const __u32 *)(head + 1));

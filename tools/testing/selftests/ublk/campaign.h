@@ -92,7 +92,8 @@ void camp_sum_lanes(struct camp_lane *sum, const struct camp_lane *lanes,
 #define CAMP_BLOCK	4096
 
 void camp_fill(void *buf, __u32 block, __u32 gen);
-bool camp_check(const void *buf, __u32 block, __u32 gen, char *what, size_t len);
+bool camp_check(const void *buf, __u32 block, __u32 gen, char *what,
+		size_t len);
 
 /**
  * struct camp_server - a server of a disk in memory

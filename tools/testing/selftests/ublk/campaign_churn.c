@@ -71,7 +71,8 @@ static bool read_disk(struct camp_lane *l, __u32 id)
 	return good;
 }
 
-static bool cycle(struct camp_lane *l, struct camp_server *cs, unsigned int seed)
+static bool cycle(struct camp_lane *l, struct camp_server *cs,
+		  unsigned int seed)
 {
 	bool hasty = camp_pick(&seed, 4) == 0, good = true;
 	struct ublk_options opts;

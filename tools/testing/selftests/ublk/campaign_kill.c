@@ -524,18 +524,20 @@ static int supported_modes(void)
 	return n;
 }
 
+/* "process thread ...: none 1 2 ..., recovery 0 3 ..." */
 static void name_deaths(char *buf, size_t len)
 {
 	int mode, death;
 	size_t at = 0;
 
-	buf[0] = '\0';
+	for (death = 0; death < DEATHS; death++)
+		at += snprintf(buf + at, len - at, "%s%s", death ? " " : "",
+			       death_names[death]);
 	for (mode = 0; mode < MODES; mode++) {
-		at += snprintf(buf + at, len - at, "%s%s:", mode ? "; " : "",
+		at += snprintf(buf + at, len - at, "%s %s", mode ? "," : ":",
 			       modes[mode].name);
 		for (death = 0; death < DEATHS; death++)
-			at += snprintf(buf + at, len - at, " %s %u",
-				       death_names[death],
+			at += snprintf(buf + at, len - at, " %u",
 				       sum.deaths[mode][death]);
 	}
 }
@@ -543,7 +545,7 @@ static void name_deaths(char *buf, size_t len)
 int main(int argc, char **argv)
 {
 	__u64 begin, told = td_now_ms();
-	char deaths[1024];
+	char deaths[600];
 	bool good = true;
 	struct round r;
 	int nr_modes;
@@ -572,10 +574,9 @@ int main(int argc, char **argv)
 	if (!good)
 		camp_show_sleepers();
 	name_deaths(deaths, sizeof(deaths));
-	camp_say("deaths: %s", deaths);
 	return camp_end(&campaign, !good,
-			"%u rounds, %u recovered, %u deleted, %llu blocks verified, %llu failures as they had to be, longest round %u ms",
-			sum.rounds, sum.recovered, sum.deleted,
+			"%u rounds, deaths by %s; %u recovered, %u deleted, %llu blocks verified, %llu failures as they had to be, longest round %u ms",
+			sum.rounds, deaths, sum.recovered, sum.deleted,
 			(unsigned long long)sum.verified,
 			(unsigned long long)sum.failed, sum.longest);
 }

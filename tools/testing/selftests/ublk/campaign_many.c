@@ -97,7 +97,7 @@ static __u32 block_of(const struct device *d)
 	return 16 + d->cs.srv.info.dev_id % (DISK_BLOCKS - 32);
 }
 
-/* Now and then a write, as each close after one keeps udev busy; else a read. */
+/* Seldom a write: each close after one keeps udev busy. */
 static bool use(struct farmer *f, struct device *d)
 {
 	bool writes = !d->gen || camp_pick(&f->seed, 8) == 0, good;
