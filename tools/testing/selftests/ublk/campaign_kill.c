@@ -36,12 +36,13 @@ enum death {
 	END_THREAD,		/* one thread ends and leaves its ring behind */
 	CLOSE_RING,		/* of one thread */
 	CLOSE_CHAR,		/* /dev/ublkcN, but none of the rings */
+	QUIESCE,		/* no death: QUIESCE_DEV sends the server home */
 	DEATHS
 };
 
 static const char *const death_names[DEATHS] = {
 	"process", "thread", "exit", "exec", "close", "thread-exit",
-	"ring-close", "char-close",
+	"ring-close", "char-close", "quiesce",
 };
 
 static const struct mode {
@@ -54,7 +55,8 @@ static const struct mode {
 	{ "fail-io", UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_FAIL_IO },
 };
 
-#define MODES	((int)ARRAY_SIZE(modes))
+#define MODES		((int)ARRAY_SIZE(modes))
+#define PLAIN_RECOVERY	1
 
 struct round {
 	unsigned int number;
@@ -70,6 +72,7 @@ struct round {
 	enum death death;	/* the next one */
 	unsigned int strikes;	/* moments at which I/O may have been lost */
 	pid_t server;
+	bool leaves;		/* by itself */
 	int report;		/* the server says here that the disk is live */
 	pid_t client;
 	pid_t meddler;
@@ -89,7 +92,8 @@ static struct camp_io *io;
 static char *mem;
 static struct ublk_ctrl ctrl;
 
-static void plan(struct round *r, unsigned int number, int nr_modes)
+static void plan(struct round *r, unsigned int number, __u64 features,
+		 int nr_modes)
 {
 	memset(r, 0, sizeof(*r));
 	r->number = number;
@@ -108,6 +112,8 @@ static void plan(struct round *r, unsigned int number, int nr_modes)
 		r->opts.flags |= UBLK_F_NEED_GET_DATA;
 	if (camp_pick(&r->seed, 2))
 		r->opts.flags |= UBLK_F_NO_AUTO_PART_SCAN;
+	if (r->mode && camp_pick(&r->seed, 2))
+		r->opts.flags |= UBLK_F_QUIESCE & features;
 	r->late = camp_pick(&r->seed, 4);
 	r->clients = camp_pick(&r->seed, 4);
 	r->meddle = !r->clients && camp_pick(&r->seed, 2);
@@ -216,6 +222,7 @@ static void meddle(struct round *r)
 		UBLK_U_CMD_TRY_STOP_DEV, UBLK_U_CMD_START_DEV,
 		UBLK_U_CMD_UPDATE_SIZE, UBLK_U_CMD_GET_DEV_INFO,
 		UBLK_U_CMD_START_USER_RECOVERY, UBLK_U_CMD_END_USER_RECOVERY,
+		UBLK_U_CMD_QUIESCE_DEV,
 	};
 	struct ublksrv_ctrl_cmd cmd = { .dev_id = r->id, .queue_id = -1 };
 	struct ublk_ctrl mine;
@@ -226,7 +233,7 @@ static void meddle(struct round *r)
 	for (i = 0; i < 4; i++) {
 		camp_nap(camp_pick(&r->seed, 20000));
 		cmd.data[0] = 1 + camp_pick(&r->seed, 1000);
-		ublk_ctrl_submit(&mine, ops[camp_pick(&r->seed, 8)], &cmd);
+		ublk_ctrl_submit(&mine, ops[camp_pick(&r->seed, ARRAY_SIZE(ops))], &cmd);
 		/* A command that waits is cut off by the exit. */
 		if (ublk_ctrl_wait(&mine, 200, &res))
 			_exit(0);
@@ -261,7 +268,10 @@ static bool spawn_server(struct round *r, bool recover)
 {
 	int fds[2];
 
-	r->death = camp_pick(&r->seed, DEATHS);
+	r->leaves = false;
+	r->death = camp_pick(&r->seed, QUIESCE);
+	if (r->opts.flags & UBLK_F_QUIESCE && camp_pick(&r->seed, 4) == 0)
+		r->death = QUIESCE;
 	if (pipe2(fds, O_CLOEXEC))
 		return complain(r, "no pipe");
 	r->report = fds[1];
@@ -354,8 +364,13 @@ static void strike(struct round *r)
 	if (!(io->epoch & 1))
 		__atomic_add_fetch(&io->epoch, 1, __ATOMIC_RELEASE);
 	sum.deaths[r->mode][r->death]++;
+	/* One that is sent home answers what it was given. */
+	r->leaves = r->death == QUIESCE &&
+		    !ublk_quiesce_dev(&ctrl, r->id, CAMP_LIMIT_MS);
+	if (r->leaves)
+		return;
 	r->strikes++;
-	if (r->death == KILL_PROCESS)
+	if (r->death == KILL_PROCESS || r->death == QUIESCE)
 		kill(r->server, SIGKILL);
 	else if (r->death == KILL_THREAD)
 		signal_threads(r, SIGKILL, false);
@@ -402,7 +417,8 @@ static bool bury(struct round *r, int *state)
 
 	if (lives_on && !is_loose(r))
 		*state = await_down(r);
-	kill(r->server, SIGKILL);
+	if (!r->leaves || is_loose(r))
+		kill(r->server, SIGKILL);
 	close(r->report);
 	if (!await_exit(r, &r->server, "the server does not die"))
 		return false;
@@ -481,8 +497,8 @@ static bool check_numbers(struct round *r, bool recovered)
 	sum.failed += io->failed;
 	if (io->complaints)
 		return complain(r, io->what);
-	if (recovered && r->opts.flags == UBLK_F_USER_RECOVERY &&
-	    io->failed > r->strikes * io->threads)
+	if (recovered && r->mode == PLAIN_RECOVERY &&
+	    io->failed > (__u64)r->strikes * io->threads)
 		return complain(r, "more I/O failed than the servers can have had");
 	return true;
 }
@@ -513,12 +529,10 @@ static bool run_round(struct round *r)
 
 /* -- the campaign ---------------------------------------------------------- */
 
-static int supported_modes(void)
+static int supported_modes(__u64 features)
 {
-	__u64 features = 0;
 	int n = 0;
 
-	ublk_get_features(&ctrl, &features);
 	while (n < MODES && (features & modes[n].flags) == modes[n].flags)
 		n++;
 	return n;
@@ -544,7 +558,7 @@ static void name_deaths(char *buf, size_t len)
 
 int main(int argc, char **argv)
 {
-	__u64 begin, told = td_now_ms();
+	__u64 begin, told = td_now_ms(), features = 0;
 	char deaths[600];
 	bool good = true;
 	struct round r;
@@ -557,11 +571,12 @@ int main(int argc, char **argv)
 	mem = camp_share(CAMP_DISK);
 	if (ublk_ctrl_open(&ctrl))
 		return 1;
-	nr_modes = supported_modes();
+	ublk_get_features(&ctrl, &features);
+	nr_modes = supported_modes(features);
 	r.number = campaign.first;
 	for (; good && camp_goes_on(&campaign, r.number); r.number++) {
 		begin = camp_ms();
-		plan(&r, r.number, nr_modes);
+		plan(&r, r.number, features, nr_modes);
 		good = run_round(&r);
 		sum.rounds++;
 		if (camp_ms() - begin > sum.longest)
