@@ -115,7 +115,7 @@ int ublk_server_may_serve(struct ublk_device *dev)
 
 /* What ends a wait that began when @stops had been counted. */
 static bool ublk_wait_is_over(struct ublk_device *dev, struct pid *pid,
-				     unsigned int stops, int *ret)
+			      unsigned int stops, int *ret)
 {
 	struct ublk_session *s;
 	bool stopped;

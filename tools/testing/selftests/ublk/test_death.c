@@ -342,14 +342,18 @@ FIXTURE_VARIANT(suicide)
 };
 
 FIXTURE_VARIANT_ADD(suicide, stop) { .op = UBLK_U_CMD_STOP_DEV };
+
 FIXTURE_VARIANT_ADD(suicide, delete) { .op = UBLK_U_CMD_DEL_DEV };
+
 FIXTURE_VARIANT_ADD(suicide, stop_with_recovery) {
 	.op = UBLK_U_CMD_STOP_DEV, .flags = UBLK_F_USER_RECOVERY,
 };
+
 FIXTURE_VARIANT_ADD(suicide, stop_with_reissue) {
 	.op = UBLK_U_CMD_STOP_DEV,
 	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE,
 };
+
 FIXTURE_VARIANT_ADD(suicide, delete_with_reissue) {
 	.op = UBLK_U_CMD_DEL_DEV,
 	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE,

@@ -77,9 +77,7 @@ FIXTURE_TEARDOWN_PARENT(served)
 	EXPECT_EQ(0, td_reap(&self->td));
 }
 
-typedef FIXTURE_DATA(served) disk;
-
-static int send_write(disk *d, int block)
+static int send_write(FIXTURE_DATA(served) *d, int block)
 {
 	d->maybe[block] = ++d->seed;
 	d->writes[block] = td_write(&d->td, td_page_buf(BYTES, d->seed), BYTES,
@@ -88,7 +86,7 @@ static int send_write(disk *d, int block)
 }
 
 /* Takes note of what the client was told. */
-static int finish_write(disk *d, int block)
+static int finish_write(FIXTURE_DATA(served) *d, int block)
 {
 	int res = td_wait(&d->td, d->writes[block]);
 
@@ -107,7 +105,7 @@ static bool block_is(const void *block, unsigned int seed)
 }
 
 /* A block may be newer than what its client was told, never older. */
-static int wrong_blocks(disk *d)
+static int wrong_blocks(FIXTURE_DATA(served) *d)
 {
 	void *buf = td_page_buf(BYTES, 0);
 	int i, wrong = 0;
@@ -122,7 +120,7 @@ static int wrong_blocks(disk *d)
 	return wrong;
 }
 
-static int next_server(disk *d)
+static int next_server(FIXTURE_DATA(served) *d)
 {
 	return td_spawn_recovery(&d->td, &d->opts);
 }
