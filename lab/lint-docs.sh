@@ -111,7 +111,7 @@ tests()
 {
 	cat "$TESTS"/test_*.c > "$work/tests"
 	for title in "Control commands" "I/O commands" "Moves of a device" \
-		     "Requests at the death of their server"; do
+		     "Requests at the death of their server" "Known faults"; do
 		rows "$title" | awk '
 			function out()	{ if (name) print name "\t" last }
 			/^   \* - /	{ out(); name = substr($0, 8); last = ""; next }
