@@ -72,6 +72,7 @@ struct round {
 	enum death death;	/* the next one */
 	unsigned int strikes;	/* moments at which I/O may have been lost */
 	pid_t server;
+	bool serves;		/* is known to have come so far */
 	bool leaves;		/* by itself */
 	int report;		/* the server says here that the disk is live */
 	pid_t client;
@@ -268,6 +269,7 @@ static bool spawn_server(struct round *r, bool recover)
 {
 	int fds[2];
 
+	r->serves = false;
 	r->leaves = false;
 	r->death = camp_pick(&r->seed, QUIESCE);
 	if (r->opts.flags & UBLK_F_QUIESCE && camp_pick(&r->seed, 4) == 0)
@@ -290,7 +292,8 @@ static bool await_live(struct round *r, bool must)
 
 	if (!camp_wait_input(r->report, CAMP_LIMIT_MS))
 		return complain(r, "the server does not come to an end with its start");
-	if (read(r->report, &c, 1) == 1)
+	r->serves = read(r->report, &c, 1) == 1;
+	if (r->serves)
 		return true;
 	return must ? complain(r, "the server did not start") : false;
 }
@@ -364,9 +367,12 @@ static void strike(struct round *r)
 	if (!(io->epoch & 1))
 		__atomic_add_fetch(&io->epoch, 1, __ATOMIC_RELEASE);
 	sum.deaths[r->mode][r->death]++;
-	/* One that is sent home answers what it was given. */
+	/*
+	 * One that is sent home answers what it was given. If it is not there
+	 * yet, the command succeeds as well, but does not keep it from coming.
+	 */
 	r->leaves = r->death == QUIESCE &&
-		    !ublk_quiesce_dev(&ctrl, r->id, CAMP_LIMIT_MS);
+		    !ublk_quiesce_dev(&ctrl, r->id, CAMP_LIMIT_MS) && r->serves;
 	if (r->leaves)
 		return;
 	r->strikes++;
