@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Copy mode: the data of a request to and from the server's memory.
+ * Copying the data of a request to and from the server's memory.
  *
- * The caller owns the slot, so the request cannot go away, and runs in the task
+ * The caller sees to it that the request does not go away, and runs in the task
  * whose address space the buffer belongs to. A fault ends a copy early; what was
  * copied until then counts.
  */
@@ -32,6 +32,65 @@ static void ublk_flush_dcache(const struct bio_vec *bv)
 		flush_dcache_page(page++);
 }
 
+static size_t ublk_copy_run(struct bio_vec *bv, struct iov_iter *iter)
+{
+	void *data = bvec_kmap_local(bv);
+	size_t copied;
+
+	if (iov_iter_rw(iter) == READ) {
+		copied = _copy_to_iter(data, bv->bv_len, iter);
+		kunmap_local(data);
+	} else {
+		copied = _copy_from_iter(data, bv->bv_len, iter);
+		kunmap_local(data);
+		ublk_flush_dcache(bv);
+	}
+	return copied;
+}
+
+/**
+ * ublk_copy - copy between a request and a user's memory
+ * @rq:		the request
+ * @skip:	where in its data to begin
+ * @iter:	the memory; it knows in which direction
+ *
+ * Context: may fault and so sleep, for as long as the memory's owner likes.
+ * Return: bytes copied.
+ */
+size_t ublk_copy(struct request *rq, size_t skip, struct iov_iter *iter)
+{
+	size_t before = iov_iter_count(iter);
+	struct req_iterator it;
+	struct bio_vec bv;
+
+	/* The loop goes on from @bv, which has to stay as it is. */
+	ublk_for_each_run(bv, rq, it) {
+		struct bio_vec part = bv;
+
+		if (skip >= bv.bv_len) {
+			skip -= bv.bv_len;
+			continue;
+		}
+		part.bv_offset += skip;
+		part.bv_len -= skip;
+		skip = 0;
+		if (ublk_copy_run(&part, iter) < part.bv_len)
+			break;
+	}
+	return before - iov_iter_count(iter);
+}
+
+static unsigned int ublk_copy_ubuf(struct request *rq, int direction, u64 addr,
+				   unsigned int len)
+{
+	struct iov_iter iter;
+
+	len = min(len, MAX_RW_COUNT);
+	if (import_ubuf(direction, u64_to_user_ptr(addr), len, &iter))
+		return 0;
+	return ublk_copy(rq, 0, &iter);
+}
+
 /**
  * ublk_copy_to_server - give the server the data of a WRITE
  * @rq:		request whose data is copied, from its first byte on
@@ -43,24 +102,7 @@ static void ublk_flush_dcache(const struct bio_vec *bv)
  */
 unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len)
 {
-	struct req_iterator it;
-	struct iov_iter iter;
-	struct bio_vec bv;
-
-	len = min(len, MAX_RW_COUNT);
-	if (import_ubuf(ITER_DEST, u64_to_user_ptr(addr), len, &iter))
-		return 0;
-
-	ublk_for_each_run(bv, rq, it) {
-		size_t want = min_t(size_t, bv.bv_len, iov_iter_count(&iter));
-		void *data = bvec_kmap_local(&bv);
-		size_t got = _copy_to_iter(data, want, &iter);
-
-		kunmap_local(data);
-		if (got < bv.bv_len)
-			break;
-	}
-	return len - iov_iter_count(&iter);
+	return ublk_copy_ubuf(rq, ITER_DEST, addr, len);
 }
 
 /**
@@ -74,23 +116,5 @@ unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len)
  */
 unsigned int ublk_copy_from_server(struct request *rq, u64 addr, unsigned int len)
 {
-	struct req_iterator it;
-	struct iov_iter iter;
-	struct bio_vec bv;
-
-	len = min(len, MAX_RW_COUNT);
-	if (import_ubuf(ITER_SOURCE, u64_to_user_ptr(addr), len, &iter))
-		return 0;
-
-	ublk_for_each_run(bv, rq, it) {
-		size_t want = min_t(size_t, bv.bv_len, iov_iter_count(&iter));
-		void *data = bvec_kmap_local(&bv);
-		size_t got = _copy_from_iter(data, want, &iter);
-
-		kunmap_local(data);
-		ublk_flush_dcache(&bv);
-		if (got < bv.bv_len)
-			break;
-	}
-	return len - iov_iter_count(&iter);
+	return ublk_copy_ubuf(rq, ITER_SOURCE, addr, len);
 }

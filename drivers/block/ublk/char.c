@@ -17,7 +17,6 @@
 #include <linux/pid.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
-#include <linux/uio.h>
 #include <linux/vmalloc.h>
 
 #include "ublk.h"
@@ -80,6 +79,8 @@ int ublk_ch_open(struct inode *inode, struct file *file)
 		return ret;
 	}
 	file->private_data = s;
+	/* ublk_ch_rw() honours IOCB_NOWAIT. */
+	file->f_mode |= FMODE_NOWAIT;
 	return 0;
 }
 
@@ -191,29 +192,4 @@ int ublk_ch_mmap(struct file *file, struct vm_area_struct *vma)
 
 	vm_flags_mod(vma, VM_DONTEXPAND | VM_DONTDUMP, VM_MAYWRITE);
 	return ublk_queue_map(q, vma);
-}
-
-/**
- * ublk_ch_rw - read or write ublkcN
- * @iocb:	the position names queue and tag of a request
- * @iter:	the data
- *
- * Copying a request's data this way is UBLK_F_USER_COPY, which no device has.
- *
- * Return: -EINVAL for a queue that is not there or for integrity data, -EACCES
- * otherwise.
- */
-ssize_t ublk_ch_rw(struct kiocb *iocb, struct iov_iter *iter)
-{
-	struct ublk_session *s = iocb->ki_filp->private_data;
-	struct ublk_device *dev = s->dev;
-	u64 pos = iocb->ki_pos - UBLKSRV_IO_BUF_OFFSET;
-
-	if (!user_backed_iter(iter) || READ_ONCE(dev->state) == UBLK_S_DEV_DEAD)
-		return -EACCES;
-	if (iocb->ki_pos & UBLKSRV_IO_INTEGRITY_FLAG)
-		return -EINVAL;
-	if (((pos >> UBLK_QID_OFF) & UBLK_QID_BITS_MASK) >= dev->nr_queues)
-		return -EINVAL;
-	return -EACCES;
 }

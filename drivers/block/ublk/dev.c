@@ -112,6 +112,13 @@ static int ublk_queue_node(const struct ublk_device *dev, unsigned int q_id)
 	return NUMA_NO_NODE;
 }
 
+static enum ublk_mode ublk_dev_mode(const struct ublk_device *dev)
+{
+	if (ublk_dev_has(dev, UBLK_F_AUTO_BUF_REG))
+		return UBLK_MODE_AUTO;
+	return ublk_dev_has(dev, UBLK_FEATURES_NO_COPY) ? UBLK_MODE_PULL : UBLK_MODE_COPY;
+}
+
 static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int q_id)
 {
 	unsigned int depth = dev->info.queue_depth;
@@ -126,6 +133,7 @@ static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int
 	q->q_id = q_id;
 	q->depth = depth;
 	q->stride = dev->info.io_desc_size;
+	q->mode = ublk_dev_mode(dev);
 	q->get_data = ublk_dev_has(dev, UBLK_F_NEED_GET_DATA);
 	q->armed_word = UBLK_GATE_CLOSED;
 	init_llist_head(&q->pending);
@@ -295,13 +303,17 @@ static int ublk_check_features(u64 *features)
 		return -EINVAL;
 	/* What a server does not fill in would be memory of the kernel's. */
 	if ((f & UBLK_F_UNPRIVILEGED_DEV) &&
-	    (f & (UBLK_F_USER_COPY | UBLK_F_SUPPORT_ZERO_COPY | UBLK_F_AUTO_BUF_REG)))
+	    (f & UBLK_FEATURES_NO_COPY))
 		return -EINVAL;
 	if ((f & UBLK_F_INTEGRITY) && !(f & UBLK_F_USER_COPY))
 		return -EINVAL;
 	/* Nor shall it hold requests: its server may never come back. */
 	if (f & UBLK_F_UNPRIVILEGED_DEV)
 		f &= ~(UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE);
+
+	/* There is no buffer to name, now or later. */
+	if (f & UBLK_FEATURES_NO_COPY)
+		f &= ~UBLK_F_NEED_GET_DATA;
 
 	*features = (f & UBLK_FEATURES) | UBLK_FEATURES_ALWAYS;
 	return 0;

@@ -39,6 +39,7 @@ struct ublk_io_args {
 	u16	tag;
 	s32	result;
 	u64	addr;
+	u64	auto_word;
 };
 
 static struct ublk_io_pdu *ublk_io_pdu(struct io_uring_cmd *cmd)
@@ -106,21 +107,13 @@ static bool ublk_rq_may_repeat(const struct ublk_device *dev, bool delivered)
 		(!delivered || ublk_dev_has(dev, UBLK_F_USER_RECOVERY_REISSUE));
 }
 
-/**
- * ublk_rq_dispose - a request will not be answered by the server it went to
- * @q:		its queue
- * @slot:	its slot, which is in other hands by now
- * @rq:		the request
- * @delivered:	the server has seen it, and may have done some of it
- *
- * The policy that counts is that of this moment. A requeued request that still
- * nobody serves is held by ->queue_rq; under a policy that has changed since, it
- * is not.
- *
- * Context: process or task work; does not sleep.
+/*
+ * A request will not be answered by the server it went to. The policy that counts
+ * is that of this moment. A requeued request that still nobody serves is held by
+ * ->queue_rq; under a policy that has changed since, it is not.
  */
-void ublk_rq_dispose(struct ublk_queue *q, struct ublk_slot *slot,
-		     struct request *rq, bool delivered)
+static void ublk_rq_dispose(struct ublk_queue *q, struct ublk_slot *slot,
+			    struct request *rq, bool delivered)
 {
 	bool again;
 
@@ -134,61 +127,80 @@ void ublk_rq_dispose(struct ublk_queue *q, struct ublk_slot *slot,
 		ublk_rq_finish(rq, BLK_STS_IOERR, blk_rq_bytes(rq));
 }
 
-/*
- * How a request ends: @bytes of it are done with @status, and what is left goes
- * through the queue again.
+/**
+ * ublk_slot_finish - end a request in the way that its slot says
+ * @q:		queue of the slot
+ * @slot:	slot that is in other hands by now; the request keeps its tag, so
+ *		what the slot says of it stands
+ *
+ * What becomes of a request that is not answered is decided here, and not when
+ * the server was lost: both can be far apart.
+ *
+ * Context: process or task work; does not sleep.
  */
-struct ublk_outcome {
-	blk_status_t	status;
-	unsigned int	bytes;
-};
-
-static struct ublk_outcome ublk_outcome_error(struct request *rq, blk_status_t status)
+void ublk_slot_finish(struct ublk_queue *q, struct ublk_slot *slot)
 {
-	return (struct ublk_outcome) { status, blk_rq_bytes(rq) };
+	struct request *rq = slot->rq;
+
+	if (slot->end == UBLK_END_ANSWERED)
+		ublk_rq_finish(rq, slot->status, slot->len);
+	else
+		ublk_rq_dispose(q, slot, rq, slot->end == UBLK_END_SEEN);
+}
+
+/*
+ * Answers. A slot that is BUSY learns how its request ends.
+ */
+
+static void ublk_slot_settle(struct ublk_slot *slot, blk_status_t status,
+			     unsigned int bytes)
+{
+	slot->end = UBLK_END_ANSWERED;
+	slot->status = status;
+	slot->len = bytes;
+}
+
+static void ublk_slot_fail(struct ublk_slot *slot, blk_status_t status)
+{
+	ublk_slot_settle(slot, status, blk_rq_bytes(slot->rq));
 }
 
 /* A part counts in whole logical blocks; nobody can ask for the rest of one. */
-static struct ublk_outcome ublk_outcome_done(struct request *rq, unsigned int bytes)
+static void ublk_slot_done(struct ublk_slot *slot, unsigned int bytes)
 {
-	if (!bytes || !IS_ALIGNED(bytes, queue_logical_block_size(rq->q)))
-		return ublk_outcome_error(rq, BLK_STS_IOERR);
-	return (struct ublk_outcome) { BLK_STS_OK, bytes };
+	if (!bytes || !IS_ALIGNED(bytes, queue_logical_block_size(slot->rq->q)))
+		ublk_slot_fail(slot, BLK_STS_IOERR);
+	else
+		ublk_slot_settle(slot, BLK_STS_OK, bytes);
 }
 
-static struct ublk_outcome ublk_commit_read(struct request *rq, u32 given,
-					    s32 result, u64 addr)
+/* Copy mode: the answer to a READ comes with its data. */
+static void ublk_slot_answer_copy(struct ublk_slot *slot, s32 result, u64 addr)
 {
+	struct request *rq = slot->rq;
 	unsigned int copied;
-
-	if (result > given)
-		return ublk_outcome_error(rq, BLK_STS_IOERR);
 
 	copied = ublk_copy_from_server(rq, addr, result);
 	if (copied < result)
 		copied = round_down(copied, queue_logical_block_size(rq->q));
-	return ublk_outcome_done(rq, copied);
+	ublk_slot_done(slot, copied);
 }
 
-static struct ublk_outcome ublk_commit_outcome(struct ublk_slot *slot,
-					       struct request *rq, s32 result,
-					       u64 addr)
+static void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot,
+			     s32 result, u64 addr)
 {
 	if (result < 0)
-		return ublk_outcome_error(rq, errno_to_blk_status(result));
-
-	switch (slot->op) {
-	case UBLK_IO_OP_READ:
-		return ublk_commit_read(rq, slot->len, result, addr);
-	case UBLK_IO_OP_WRITE:
-		if (!result)
-			return ublk_outcome_done(rq, slot->len);
-		if (result > slot->len)
-			return ublk_outcome_error(rq, BLK_STS_IOERR);
-		return ublk_outcome_done(rq, result);
-	default:
-		return (struct ublk_outcome) { BLK_STS_OK, blk_rq_bytes(rq) };
-	}
+		ublk_slot_fail(slot, errno_to_blk_status(result));
+	else if (slot->op != UBLK_IO_OP_READ && slot->op != UBLK_IO_OP_WRITE)
+		ublk_slot_settle(slot, BLK_STS_OK, blk_rq_bytes(slot->rq));
+	else if (result > slot->len)
+		ublk_slot_fail(slot, BLK_STS_IOERR);
+	else if (slot->op == UBLK_IO_OP_WRITE)
+		ublk_slot_done(slot, result ?: slot->len);
+	else if (q->mode == UBLK_MODE_COPY)
+		ublk_slot_answer_copy(slot, result, addr);
+	else
+		ublk_slot_done(slot, result);
 }
 
 /*
@@ -201,39 +213,60 @@ static void ublk_cmd_complete(struct io_uring_cmd *cmd, int result)
 }
 
 static void ublk_slot_hold(struct ublk_queue *q, struct ublk_slot *slot,
-			   struct io_uring_cmd *cmd, u64 addr)
+			   struct io_uring_cmd *cmd, u64 buf)
 {
 	*ublk_io_pdu(cmd) = (struct ublk_io_pdu) { q, slot };
 	slot->cmd = cmd;
 	slot->ring = io_uring_cmd_ctx_handle(cmd);
-	slot->buf = addr;
+	slot->buf = buf;
 }
 
 /*
- * Offer a BUSY slot that holds a command to submitters. Returns false if the
- * session takes no more requests; the slot is then the caller's as before.
+ * Offer a BUSY slot, and its command, which is cancelable, to submitters; if the
+ * session takes no more requests, hand the command back. Returns what
+ * ublk_slot_leave() returns.
  */
-static bool ublk_slot_arm(struct ublk_session *s, struct ublk_queue *q,
-			  struct ublk_slot *slot)
-{
-	guard(rcu)();
-	if (!ublk_session_may_arm(s))
-		return false;
-	ublk_slot_leave(q, slot, UBLK_SLOT_ARMED);
-	return true;
-}
-
-/* Arm the slot, or else hand its command, which is cancelable, back. */
-static void ublk_slot_rearm(struct ublk_session *s, struct ublk_queue *q,
-			    struct ublk_slot *slot, unsigned int issue_flags)
+static bool ublk_slot_rearm(struct ublk_session *s, struct ublk_queue *q,
+			    struct ublk_slot *slot, bool owing,
+			    unsigned int issue_flags)
 {
 	struct io_uring_cmd *cmd = slot->cmd;
+	bool finish;
 
-	if (ublk_slot_arm(s, q, slot))
-		return;
+	scoped_guard(rcu) {
+		if (ublk_session_may_arm(s))
+			return ublk_slot_leave(q, slot, UBLK_SLOT_ARMED, owing);
+	}
 	slot->cmd = NULL;
-	ublk_slot_leave(q, slot, UBLK_SLOT_CANCELED);
+	finish = ublk_slot_leave(q, slot, UBLK_SLOT_CANCELED, owing);
 	io_uring_cmd_done(cmd, UBLK_IO_RES_ABORT, issue_flags);
+	return finish;
+}
+
+static u32 ublk_desc_flags(blk_opf_t opf)
+{
+	u32 flags = 0;
+
+	if (opf & REQ_FAILFAST_DEV)
+		flags |= UBLK_IO_F_FAILFAST_DEV;
+	if (opf & REQ_FAILFAST_TRANSPORT)
+		flags |= UBLK_IO_F_FAILFAST_TRANSPORT;
+	if (opf & REQ_FAILFAST_DRIVER)
+		flags |= UBLK_IO_F_FAILFAST_DRIVER;
+	if (opf & REQ_META)
+		flags |= UBLK_IO_F_META;
+	if (opf & REQ_FUA)
+		flags |= UBLK_IO_F_FUA;
+	if (opf & REQ_NOUNMAP)
+		flags |= UBLK_IO_F_NOUNMAP;
+	if (opf & REQ_SWAP)
+		flags |= UBLK_IO_F_SWAP;
+	return flags;
+}
+
+static u32 ublk_desc_op_flags(const struct ublk_slot *slot)
+{
+	return slot->op | ublk_desc_flags(slot->rq->cmd_flags);
 }
 
 /*
@@ -254,12 +287,11 @@ static bool ublk_tw_is_late(io_tw_token_t tw)
 static void ublk_deliver_cancel(struct ublk_queue *q, struct ublk_slot *slot,
 				struct io_uring_cmd *cmd)
 {
-	struct request *rq = slot->rq;
-
 	slot->cmd = NULL;
-	ublk_slot_leave(q, slot, UBLK_SLOT_CANCELED);
+	slot->end = UBLK_END_UNSEEN;
+	ublk_slot_pass(q, slot, UBLK_SLOT_CANCELED, 0);
 	ublk_cmd_complete(cmd, UBLK_IO_RES_ABORT);
-	ublk_rq_dispose(q, slot, rq, false);
+	ublk_slot_finish(q, slot);
 }
 
 /* No byte of a WRITE could be copied: keep the command, try again later. */
@@ -269,7 +301,7 @@ static void ublk_deliver_retry(struct ublk_session *s, struct ublk_queue *q,
 	struct request *rq = slot->rq;
 
 	ublk_rq_count_repeat(rq);
-	ublk_slot_rearm(s, q, slot, issue_flags);
+	ublk_slot_rearm(s, q, slot, false, issue_flags);
 	ublk_rq_requeue(rq, UBLK_COPY_RETRY_MS);
 }
 
@@ -280,7 +312,6 @@ static void ublk_deliver_retry(struct ublk_session *s, struct ublk_queue *q,
 static bool ublk_deliver_data(struct ublk_queue *q, struct ublk_slot *slot, u64 addr)
 {
 	struct request *rq = slot->rq;
-	struct ublksrv_io_desc *desc;
 	unsigned int copied;
 
 	copied = ublk_copy_to_server(rq, addr, slot->len);
@@ -292,9 +323,30 @@ static bool ublk_deliver_data(struct ublk_queue *q, struct ublk_slot *slot, u64 
 		return false;
 
 	slot->len = copied;
-	desc = q->descs + (size_t)slot->tag * q->stride;
-	desc->nr_sectors = copied >> SECTOR_SHIFT;
+	ublk_slot_desc(q, slot)->nr_sectors = copied >> SECTOR_SHIFT;
 	return true;
+}
+
+/*
+ * Register the pages, or tell the server that it has to help itself. Returns false
+ * if it did not offer that: the request has failed, the command is kept.
+ */
+static bool ublk_deliver_auto(struct ublk_session *s, struct ublk_queue *q,
+			      struct ublk_slot *slot, unsigned int issue_flags)
+{
+	if (!ublk_auto_lend(q, slot, issue_flags))
+		return true;
+
+	if (ublk_auto_has_fallback(slot)) {
+		ublk_slot_desc(q, slot)->op_flags = ublk_desc_op_flags(slot) |
+						    UBLK_IO_F_NEED_REG_BUF;
+		return true;
+	}
+
+	ublk_slot_fail(slot, BLK_STS_IOERR);
+	if (ublk_slot_rearm(s, q, slot, true, issue_flags))
+		ublk_slot_finish(q, slot);
+	return false;
 }
 
 static bool ublk_slot_wants_get_data(const struct ublk_queue *q,
@@ -306,8 +358,10 @@ static bool ublk_slot_wants_get_data(const struct ublk_queue *q,
 static void ublk_deliver(struct ublk_session *s, struct ublk_queue *q,
 			 struct ublk_slot *slot, bool late)
 {
+	const unsigned int flags = IO_URING_CMD_TASK_WORK_ISSUE_FLAGS;
 	struct io_uring_cmd *cmd = slot->cmd;
 	bool get_data;
+	u32 refs = 0;
 
 	/* Taken by a sweep since: only the command is left to hand back. */
 	if (!ublk_slot_take(q, slot, UBLK_SLOT_QUEUED)) {
@@ -322,20 +376,26 @@ static void ublk_deliver(struct ublk_session *s, struct ublk_queue *q,
 	}
 
 	get_data = ublk_slot_wants_get_data(q, slot);
-	if (slot->op == UBLK_IO_OP_WRITE && !get_data &&
-	    !ublk_deliver_data(q, slot, slot->buf)) {
-		ublk_deliver_retry(s, q, slot, IO_URING_CMD_TASK_WORK_ISSUE_FLAGS);
-		return;
+	switch (q->mode) {
+	case UBLK_MODE_COPY:
+		if (slot->op == UBLK_IO_OP_WRITE && !get_data &&
+		    !ublk_deliver_data(q, slot, slot->buf)) {
+			ublk_deliver_retry(s, q, slot, flags);
+			return;
+		}
+		break;
+	case UBLK_MODE_AUTO:
+		if (!ublk_deliver_auto(s, q, slot, flags))
+			return;
+		refs = slot->lent;
+		break;
+	case UBLK_MODE_PULL:
+		break;
 	}
 
 	slot->cmd = NULL;
-	if (get_data) {
-		ublk_slot_leave(q, slot, UBLK_SLOT_NEED_DATA);
-		ublk_cmd_complete(cmd, UBLK_IO_RES_NEED_GET_DATA);
-	} else {
-		ublk_slot_leave(q, slot, UBLK_SLOT_SERVER);
-		ublk_cmd_complete(cmd, UBLK_IO_RES_OK);
-	}
+	ublk_slot_pass(q, slot, get_data ? UBLK_SLOT_NEED_DATA : UBLK_SLOT_SERVER, refs);
+	io_uring_cmd_done(cmd, get_data ? UBLK_IO_RES_NEED_GET_DATA : UBLK_IO_RES_OK, flags);
 }
 
 /*
@@ -412,27 +472,6 @@ static void ublk_chains_add(struct ublk_chains *cs, struct ublk_slot *slot)
 	*c = (struct ublk_chain) { slot->task, slot->ring, slot, slot };
 }
 
-static u32 ublk_desc_flags(blk_opf_t opf)
-{
-	u32 flags = 0;
-
-	if (opf & REQ_FAILFAST_DEV)
-		flags |= UBLK_IO_F_FAILFAST_DEV;
-	if (opf & REQ_FAILFAST_TRANSPORT)
-		flags |= UBLK_IO_F_FAILFAST_TRANSPORT;
-	if (opf & REQ_FAILFAST_DRIVER)
-		flags |= UBLK_IO_F_FAILFAST_DRIVER;
-	if (opf & REQ_META)
-		flags |= UBLK_IO_F_META;
-	if (opf & REQ_FUA)
-		flags |= UBLK_IO_F_FUA;
-	if (opf & REQ_NOUNMAP)
-		flags |= UBLK_IO_F_NOUNMAP;
-	if (opf & REQ_SWAP)
-		flags |= UBLK_IO_F_SWAP;
-	return flags;
-}
-
 /* The UBLK_IO_OP_* of a request, or -1 if ublk knows no such operation. */
 static int ublk_desc_op(const struct request *rq)
 {
@@ -459,7 +498,7 @@ static int ublk_desc_op(const struct request *rq)
 static bool ublk_rq_dispatch(struct ublk_queue *q, struct request *rq, int op)
 {
 	struct ublk_slot *slot = &q->slots[rq->tag];
-	struct ublksrv_io_desc *desc = q->descs + (size_t)rq->tag * q->stride;
+	struct ublksrv_io_desc *desc = ublk_slot_desc(q, slot);
 
 	if (!ublk_slot_dispatch(q, slot))
 		return false;
@@ -469,12 +508,12 @@ static bool ublk_rq_dispatch(struct ublk_queue *q, struct request *rq, int op)
 	slot->op = op;
 	slot->len = blk_rq_bytes(rq);
 
-	desc->op_flags = op | ublk_desc_flags(rq->cmd_flags);
+	desc->op_flags = ublk_desc_op_flags(slot);
 	desc->nr_sectors = blk_rq_sectors(rq);
 	desc->start_sector = blk_rq_pos(rq);
 	desc->addr = slot->buf;
 
-	ublk_slot_leave(q, slot, UBLK_SLOT_QUEUED);
+	ublk_slot_pass(q, slot, UBLK_SLOT_QUEUED, 0);
 	return true;
 }
 
@@ -585,13 +624,35 @@ static void ublk_io_note_server(struct ublk_session *s)
 		WRITE_ONCE(s->unprivileged, true);
 }
 
+/*
+ * What a server has to say about the data of the next request depends on the
+ * mode. @optional: it may leave that for later.
+ */
+static bool ublk_io_buf_ok(const struct ublk_queue *q, const struct ublk_io_args *args,
+			   bool optional)
+{
+	switch (q->mode) {
+	case UBLK_MODE_COPY:
+		return args->addr || optional;
+	case UBLK_MODE_AUTO:
+		return !args->addr && ublk_auto_word_ok(args->auto_word);
+	default:
+		return !args->addr;
+	}
+}
+
+static u64 ublk_io_buf(const struct ublk_queue *q, const struct ublk_io_args *args)
+{
+	return q->mode == UBLK_MODE_AUTO ? args->auto_word : args->addr;
+}
+
 static int ublk_io_fetch(struct ublk_session *s, struct ublk_queue *q,
 			 struct ublk_slot *slot, struct io_uring_cmd *cmd,
 			 const struct ublk_io_args *args, unsigned int issue_flags)
 {
 	struct ublk_device *dev = s->dev;
 
-	if (!args->addr && !q->get_data)
+	if (!ublk_io_buf_ok(q, args, q->get_data))
 		return -EINVAL;
 	if (!ublk_session_may_arm(s))
 		return -ENODEV;
@@ -600,11 +661,12 @@ static int ublk_io_fetch(struct ublk_session *s, struct ublk_queue *q,
 	if (!ublk_slot_fetch(q, slot, s->gen))
 		return -EINVAL;
 
-	ublk_slot_hold(q, slot, cmd, args->addr);
+	ublk_slot_hold(q, slot, cmd, ublk_io_buf(q, args));
 	WRITE_ONCE(slot->task, get_task_struct(current));
 	ublk_io_note_server(s);
 	io_uring_cmd_mark_cancelable(cmd, issue_flags);
-	ublk_slot_rearm(s, q, slot, issue_flags);
+	if (ublk_slot_rearm(s, q, slot, false, issue_flags))
+		ublk_slot_finish(q, slot);
 	ublk_session_count_fetch(s, q);
 	return -EIOCBQUEUED;
 }
@@ -628,8 +690,6 @@ static int ublk_io_commit(struct ublk_session *s, struct ublk_queue *q,
 			  struct ublk_slot *slot, struct io_uring_cmd *cmd,
 			  const struct ublk_io_args *args, unsigned int issue_flags)
 {
-	struct ublk_outcome out;
-	struct request *rq;
 	int ret;
 
 	ret = ublk_io_check_owner(slot);
@@ -637,18 +697,19 @@ static int ublk_io_commit(struct ublk_session *s, struct ublk_queue *q,
 		return ret;
 	if (ublk_slot_state(slot) == UBLK_SLOT_NEED_DATA)
 		return -EINVAL;
-	if (!args->addr && (!q->get_data || slot->op == UBLK_IO_OP_READ))
+	if (!ublk_io_buf_ok(q, args, q->get_data && slot->op != UBLK_IO_OP_READ))
 		return -EINVAL;
 	if (!ublk_slot_take(q, slot, UBLK_SLOT_SERVER))
 		return -EBUSY;
 
-	rq = slot->rq;
-	out = ublk_commit_outcome(slot, rq, args->result, args->addr);
+	if (q->mode == UBLK_MODE_AUTO)
+		ublk_auto_take_back(slot, cmd, issue_flags);
+	ublk_slot_answer(q, slot, args->result, args->addr);
 
-	ublk_slot_hold(q, slot, cmd, args->addr);
+	ublk_slot_hold(q, slot, cmd, ublk_io_buf(q, args));
 	io_uring_cmd_mark_cancelable(cmd, issue_flags);
-	ublk_slot_rearm(s, q, slot, issue_flags);
-	ublk_rq_finish(rq, out.status, out.bytes);
+	if (ublk_slot_rearm(s, q, slot, true, issue_flags))
+		ublk_slot_finish(q, slot);
 	return -EIOCBQUEUED;
 }
 
@@ -656,7 +717,6 @@ static int ublk_io_get_data(struct ublk_session *s, struct ublk_queue *q,
 			    struct ublk_slot *slot, struct io_uring_cmd *cmd,
 			    const struct ublk_io_args *args, unsigned int issue_flags)
 {
-	struct ublksrv_io_desc *desc = q->descs + (size_t)slot->tag * q->stride;
 	int ret;
 
 	ret = ublk_io_check_owner(slot);
@@ -667,10 +727,10 @@ static int ublk_io_get_data(struct ublk_session *s, struct ublk_queue *q,
 	if (!ublk_slot_take(q, slot, UBLK_SLOT_NEED_DATA))
 		return -EBUSY;
 
-	desc->addr = args->addr;
+	ublk_slot_desc(q, slot)->addr = args->addr;
 	if (ublk_deliver_data(q, slot, args->addr)) {
 		slot->buf = args->addr;
-		ublk_slot_leave(q, slot, UBLK_SLOT_SERVER);
+		ublk_slot_pass(q, slot, UBLK_SLOT_SERVER, 0);
 		return UBLK_IO_RES_OK;
 	}
 
@@ -680,14 +740,24 @@ static int ublk_io_get_data(struct ublk_session *s, struct ublk_queue *q,
 	return -EIOCBQUEUED;
 }
 
+/* Any task may register; the one that serves the tag is told more if it cannot. */
+static int ublk_io_register(struct ublk_queue *q, struct ublk_slot *slot,
+			    struct io_uring_cmd *cmd, const struct ublk_io_args *args,
+			    unsigned int issue_flags)
+{
+	if (ublk_io_check_owner(slot) == -EBUSY)
+		return -EBUSY;
+	return ublk_reg_lend(q, slot, cmd, args->addr, issue_flags);
+}
+
 /* A number that names no command: an owner is told first that it owns nothing. */
 static int ublk_io_unknown(const struct ublk_slot *slot)
 {
 	return ublk_io_check_owner(slot) == -EBUSY ? -EBUSY : -EINVAL;
 }
 
-static int ublk_io_run(struct ublk_session *s, struct io_uring_cmd *cmd,
-		       const struct ublk_io_args *args, unsigned int issue_flags)
+static int ublk_io_run_on_tag(struct ublk_session *s, struct io_uring_cmd *cmd,
+			      const struct ublk_io_args *args, unsigned int issue_flags)
 {
 	struct ublk_device *dev = s->dev;
 	struct ublk_slot *slot;
@@ -707,10 +777,21 @@ static int ublk_io_run(struct ublk_session *s, struct io_uring_cmd *cmd,
 		return ublk_io_commit(s, q, slot, cmd, args, issue_flags);
 	case UBLK_IO_NEED_GET_DATA:
 		return ublk_io_get_data(s, q, slot, cmd, args, issue_flags);
-	case _IOC_NR(UBLK_U_IO_UNREGISTER_IO_BUF):
-		return -EINVAL;
+	case _IOC_NR(UBLK_U_IO_REGISTER_IO_BUF):
+		return ublk_io_register(q, slot, cmd, args, issue_flags);
 	default:
 		return ublk_io_unknown(slot);
+	}
+}
+
+static int ublk_io_run(struct ublk_session *s, struct io_uring_cmd *cmd,
+		       const struct ublk_io_args *args, unsigned int issue_flags)
+{
+	switch (_IOC_NR(cmd->cmd_op)) {
+	case _IOC_NR(UBLK_U_IO_UNREGISTER_IO_BUF):
+		return ublk_reg_take_back(s->dev, cmd, args->addr, issue_flags);
+	default:
+		return ublk_io_run_on_tag(s, cmd, args, issue_flags);
 	}
 }
 
@@ -723,6 +804,7 @@ static int ublk_io_issue(struct io_uring_cmd *cmd, unsigned int issue_flags)
 		.tag	= READ_ONCE(sqe->tag),
 		.result	= READ_ONCE(sqe->result),
 		.addr	= READ_ONCE(sqe->addr),
+		.auto_word = READ_ONCE(cmd->sqe->addr),
 	};
 	int ret;
 

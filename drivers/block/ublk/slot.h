@@ -18,8 +18,15 @@
  * Rules:
  *  - A slot enters BUSY, and goes from ARMED to CANCELED, by a cmpxchg that
  *    names the whole expected word: who loses has changed nothing.
- *  - A slot leaves BUSY by a store-release of its owner, who hands over the slot
- *    first and finishes the request last: afterwards its tag may be used again.
+ *  - The owner of a BUSY slot hands over the slot first and finishes the request
+ *    last: afterwards its tag may be used again.
+ *  - Others than the server may use the memory of a request that the server owns:
+ *    a copy under way, a buffer of a ring. Each is a reference in the word. Where
+ *    none can be, a slot leaves BUSY by a store-release; else by a cmpxchg that
+ *    tells its owner whether to finish the request, or leave that to the last of
+ *    them, by UBLK_WORD_OWED.
+ *  - Who finishes a request reads @rq and how it ends from the slot. Nobody writes
+ *    these until the tag is used again, not even the next session.
  *  - Nothing becomes ARMED but in an RCU read-side section that has seen
  *    ublk_session_may_arm().
  *  - Who moves a slot to CANCELED completes the slot's command with -ENODEV. The
@@ -53,7 +60,12 @@ enum ublk_slot_state {
 };
 
 #define UBLK_WORD_STATE		0xfU
+#define UBLK_WORD_OWED		0x10U	/* the last reference finishes @rq */
 #define UBLK_WORD_GEN_SHIFT	8
+#define UBLK_WORD_GEN		(0xffU << UBLK_WORD_GEN_SHIFT)
+#define UBLK_WORD_REFS_SHIFT	16
+#define UBLK_WORD_REF		((u32)BIT(UBLK_WORD_REFS_SHIFT))
+#define UBLK_WORD_MAX_REFS	0xffffU
 
 /* An armed_word that no slot can have. */
 #define UBLK_GATE_CLOSED	0xfU
@@ -66,6 +78,17 @@ static __always_inline u32 ublk_word(enum ublk_slot_state state, u8 gen)
 static __always_inline enum ublk_slot_state ublk_word_state(u32 word)
 {
 	return word & UBLK_WORD_STATE;
+}
+
+static __always_inline u32 ublk_word_refs(u32 word)
+{
+	return word >> UBLK_WORD_REFS_SHIFT;
+}
+
+/* The same word in another state. */
+static __always_inline u32 ublk_word_to(u32 word, enum ublk_slot_state state)
+{
+	return (word & ~UBLK_WORD_STATE) | state;
 }
 
 /* A glance: true only for as long as nobody else may move the slot. */
@@ -93,16 +116,20 @@ static __always_inline void ublk_slot_moved(const struct ublk_queue *q,
 	trace_ublk_slot(q->dev->id, q->q_id, slot->tag, from, to);
 }
 
+/* Loses only to a change of state, not to references that come and go. */
 static __always_inline bool ublk_slot_try_move(struct ublk_queue *q,
-					       struct ublk_slot *slot, u32 old,
+					       struct ublk_slot *slot,
+					       enum ublk_slot_state from,
 					       enum ublk_slot_state to)
 {
-	u32 new = (old & ~UBLK_WORD_STATE) | to;
-	int expected = old;
+	int word = atomic_read(&slot->word);
 
-	if (!atomic_try_cmpxchg_acquire(&slot->word, &expected, new))
-		return false;
-	ublk_slot_moved(q, slot, ublk_word_state(old), to);
+	do {
+		if (ublk_word_state(word) != from)
+			return false;
+	} while (!atomic_try_cmpxchg_acquire(&slot->word, &word,
+					     ublk_word_to(word, to)));
+	ublk_slot_moved(q, slot, from, to);
 	return true;
 }
 
@@ -112,7 +139,8 @@ static __always_inline bool ublk_slot_try_move(struct ublk_queue *q,
  * @slot:	slot of the request's tag
  *
  * One load of the gate is both the permission and the expected word, so a claim
- * cannot see an open gate and a slot of another session.
+ * cannot see an open gate and a slot of another session. Nor can it meet a
+ * reference: those of the last request were gone before its tag could come again.
  *
  * Context: RCU read-side section.
  * Return: false if the gate is closed or nobody serves the tag.
@@ -120,19 +148,30 @@ static __always_inline bool ublk_slot_try_move(struct ublk_queue *q,
 static __always_inline bool ublk_slot_dispatch(struct ublk_queue *q,
 					       struct ublk_slot *slot)
 {
-	return ublk_slot_try_move(q, slot, READ_ONCE(q->armed_word),
-				  UBLK_SLOT_BUSY);
+	int word = READ_ONCE(q->armed_word);
+
+	if (!atomic_try_cmpxchg_acquire(&slot->word, &word,
+					ublk_word_to(word, UBLK_SLOT_BUSY)))
+		return false;
+	ublk_slot_moved(q, slot, UBLK_SLOT_ARMED, UBLK_SLOT_BUSY);
+	return true;
 }
 
-/* FETCH: the first move of a slot in session @gen. */
+/*
+ * FETCH: the first move of a slot in session @gen. A request of an earlier one may
+ * still be owed.
+ */
 static __always_inline bool ublk_slot_fetch(struct ublk_queue *q,
 					    struct ublk_slot *slot, u8 gen)
 {
-	int expected = UBLK_SLOT_EMPTY;
+	int word = atomic_read(&slot->word);
 
-	if (!atomic_try_cmpxchg_acquire(&slot->word, &expected,
-					ublk_word(UBLK_SLOT_BUSY, gen)))
-		return false;
+	do {
+		if (ublk_word_state(word) != UBLK_SLOT_EMPTY)
+			return false;
+	} while (!atomic_try_cmpxchg_acquire(&slot->word, &word,
+					     (word & ~UBLK_WORD_GEN) |
+					     ublk_word(UBLK_SLOT_BUSY, gen)));
 	ublk_slot_moved(q, slot, UBLK_SLOT_EMPTY, UBLK_SLOT_BUSY);
 	return true;
 }
@@ -142,45 +181,129 @@ static __always_inline bool ublk_slot_take(struct ublk_queue *q,
 					   struct ublk_slot *slot,
 					   enum ublk_slot_state from)
 {
-	u32 word = atomic_read(&slot->word);
-
-	return ublk_word_state(word) == from &&
-		ublk_slot_try_move(q, slot, word, UBLK_SLOT_BUSY);
+	return ublk_slot_try_move(q, slot, from, UBLK_SLOT_BUSY);
 }
 
 /* An armed slot is given up; the caller completes its command. */
 static __always_inline bool ublk_slot_cancel(struct ublk_queue *q,
 					     struct ublk_slot *slot)
 {
-	u32 word = atomic_read(&slot->word);
-
-	return ublk_word_state(word) == UBLK_SLOT_ARMED &&
-		ublk_slot_try_move(q, slot, word, UBLK_SLOT_CANCELED);
+	return ublk_slot_try_move(q, slot, UBLK_SLOT_ARMED, UBLK_SLOT_CANCELED);
 }
 
-/* The owner of a BUSY slot hands it on. Pairs with the cmpxchg of the next one. */
-static __always_inline void ublk_slot_leave(struct ublk_queue *q,
-					    struct ublk_slot *slot,
-					    enum ublk_slot_state to)
+/*
+ * The owner of a BUSY slot that nobody can have a reference to hands it on, with
+ * @refs references to begin with. Pairs with the cmpxchg of the next one.
+ */
+static __always_inline void ublk_slot_pass(struct ublk_queue *q,
+					   struct ublk_slot *slot,
+					   enum ublk_slot_state to, u32 refs)
 {
 	u32 word = atomic_read(&slot->word);
 
 	ublk_check(ublk_word_state(word) == UBLK_SLOT_BUSY);
+	ublk_check(!ublk_word_refs(word) && !(word & UBLK_WORD_OWED));
 	ublk_slot_moved(q, slot, UBLK_SLOT_BUSY, to);
-	if (to == UBLK_SLOT_EMPTY)
-		word = 0;
-	atomic_set_release(&slot->word, (word & ~UBLK_WORD_STATE) | to);
+	atomic_set_release(&slot->word,
+			   ublk_word_to(word, to) + refs * UBLK_WORD_REF);
 }
 
-/* The session is over, nobody else can reach the slot. */
+/**
+ * ublk_slot_leave - the owner of a BUSY slot hands it on
+ * @q:		queue of the slot
+ * @slot:	the slot
+ * @to:		its next state
+ * @owing:	the owner has settled how the request ends
+ *
+ * While the slot was BUSY the last reference may have gone, of this request or of
+ * one that an earlier session left behind; whoever dropped it has left the rest
+ * to the owner.
+ *
+ * Return: whether the caller has to finish the request.
+ */
+static __always_inline bool ublk_slot_leave(struct ublk_queue *q,
+					    struct ublk_slot *slot,
+					    enum ublk_slot_state to, bool owing)
+{
+	int word = atomic_read(&slot->word);
+	bool owed;
+	u32 new;
+
+	if (q->mode == UBLK_MODE_COPY) {
+		ublk_slot_pass(q, slot, to, 0);
+		return owing;
+	}
+
+	ublk_check(ublk_word_state(word) == UBLK_SLOT_BUSY);
+	ublk_slot_moved(q, slot, UBLK_SLOT_BUSY, to);
+	do {
+		owed = owing || (word & UBLK_WORD_OWED);
+		new = ublk_word_to(word, to) & ~UBLK_WORD_OWED;
+		if (owed && ublk_word_refs(word))
+			new |= UBLK_WORD_OWED;
+	} while (!atomic_try_cmpxchg(&slot->word, &word, new));
+	return owed && !ublk_word_refs(new);
+}
+
+/**
+ * ublk_slot_get - take a reference to the memory of the slot's request
+ * @slot:	the slot
+ *
+ * With a reference, @rq and the length of the request stay as they are.
+ *
+ * Return: false unless the server owns the request, or at 65535 references.
+ */
+static inline bool ublk_slot_get(struct ublk_slot *slot)
+{
+	int word = atomic_read(&slot->word);
+
+	do {
+		if (ublk_word_state(word) != UBLK_SLOT_SERVER ||
+		    ublk_word_refs(word) == UBLK_WORD_MAX_REFS)
+			return false;
+	} while (!atomic_try_cmpxchg_acquire(&slot->word, &word,
+					     word + UBLK_WORD_REF));
+	return true;
+}
+
+/**
+ * ublk_slot_put - drop a reference
+ * @slot:	the slot; not the caller's any more, unless it has to finish
+ *
+ * Return: whether the caller has to finish the request.
+ */
+static inline bool ublk_slot_put(struct ublk_slot *slot)
+{
+	int word = atomic_read(&slot->word);
+	bool last;
+	u32 new;
+
+	do {
+		ublk_check(ublk_word_refs(word));
+		new = word - UBLK_WORD_REF;
+		last = !ublk_word_refs(new) && (word & UBLK_WORD_OWED) &&
+			ublk_word_state(word) != UBLK_SLOT_BUSY;
+		if (last)
+			new &= ~UBLK_WORD_OWED;
+	} while (!atomic_try_cmpxchg(&slot->word, &word, new));
+	return last;
+}
+
+/*
+ * The session is over, its slots are in nobody's hands. A request that is owed
+ * stays so: it keeps its tag, and the next session its slot.
+ */
 static inline void ublk_slot_reset(struct ublk_queue *q, struct ublk_slot *slot)
 {
-	enum ublk_slot_state state = ublk_slot_state(slot);
+	int word = atomic_read(&slot->word);
 
-	if (state == UBLK_SLOT_EMPTY)
+	if (ublk_word_state(word) == UBLK_SLOT_EMPTY)
 		return;
-	ublk_slot_moved(q, slot, state, UBLK_SLOT_EMPTY);
-	atomic_set(&slot->word, 0);
+	ublk_check(ublk_word_state(word) != UBLK_SLOT_BUSY);
+	ublk_slot_moved(q, slot, ublk_word_state(word), UBLK_SLOT_EMPTY);
+	while (!atomic_try_cmpxchg(&slot->word, &word,
+				   word & ~(UBLK_WORD_STATE | UBLK_WORD_GEN)))
+		;
 }
 
 #endif

@@ -64,28 +64,31 @@ bool ublk_queue_can_hear(const struct ublk_queue *q)
 
 /*
  * Take the slot out of its server's hands, with command and request. Returns the
- * request, which may be gone by then, or NULL if there was none or it is in
- * somebody else's hands.
+ * request if that is settled by now, and NULL if there was none, if it is in
+ * somebody else's hands, or if its memory is.
  */
 static struct request *ublk_slot_sweep(struct ublk_queue *q, struct ublk_slot *slot)
 {
-	bool delivered = false;
 	struct request *rq;
+	enum ublk_end end;
 
 	if (ublk_slot_cancel(q, slot)) {
 		ublk_slot_abort_cmd(slot);
 		return NULL;
 	}
-	if (!ublk_slot_take(q, slot, UBLK_SLOT_QUEUED)) {
-		delivered = true;
-		if (!ublk_slot_take(q, slot, UBLK_SLOT_SERVER) &&
-		    !ublk_slot_take(q, slot, UBLK_SLOT_NEED_DATA))
-			return NULL;
-	}
+	if (ublk_slot_take(q, slot, UBLK_SLOT_QUEUED))
+		end = UBLK_END_UNSEEN;
+	else if (ublk_slot_take(q, slot, UBLK_SLOT_SERVER) ||
+		 ublk_slot_take(q, slot, UBLK_SLOT_NEED_DATA))
+		end = UBLK_END_SEEN;
+	else
+		return NULL;
 
 	rq = slot->rq;
-	ublk_slot_leave(q, slot, UBLK_SLOT_CANCELED);
-	ublk_rq_dispose(q, slot, rq, delivered);
+	slot->end = end;
+	if (!ublk_slot_leave(q, slot, UBLK_SLOT_CANCELED, true))
+		return NULL;
+	ublk_slot_finish(q, slot);
 	return rq;
 }
 
@@ -143,7 +146,6 @@ static void ublk_queue_reset(struct ublk_queue *q)
 			put_task_struct(slot->task);
 		WRITE_ONCE(slot->task, NULL);
 		slot->cmd = NULL;
-		slot->rq = NULL;
 		ublk_slot_reset(q, slot);
 	}
 }

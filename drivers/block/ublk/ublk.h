@@ -3,8 +3,8 @@
  * The ublk driver's objects and who owns them. A file calls only those to the
  * right of it:
  *
- *   ublk_drv -> ctrl -> dev -> disk, char -> quiesce, state -> sweep -> io
- *   -> session, buf
+ *   ublk_drv -> ctrl -> dev -> disk, char -> quiesce, state -> sweep, ucopy -> io
+ *   -> session, reg, buf
  *
  * op (steps that may wait for I/O) and params serve several of them.
  *
@@ -51,16 +51,20 @@
 #define UBLK_MAX_DEVICES	BIT(MINORBITS)
 
 /* The features that work; GET_FEATURES answers this. */
-#define UBLK_FEATURES		(UBLK_F_URING_CMD_COMP_IN_TASK |	\
+#define UBLK_FEATURES		(UBLK_F_SUPPORT_ZERO_COPY |		\
+				 UBLK_F_URING_CMD_COMP_IN_TASK |	\
 				 UBLK_F_NEED_GET_DATA |			\
 				 UBLK_F_USER_RECOVERY |			\
 				 UBLK_F_USER_RECOVERY_REISSUE |		\
 				 UBLK_F_UNPRIVILEGED_DEV |		\
 				 UBLK_F_CMD_IOCTL_ENCODE |		\
+				 UBLK_F_USER_COPY |			\
 				 UBLK_F_USER_RECOVERY_FAIL_IO |		\
 				 UBLK_F_UPDATE_SIZE |			\
+				 UBLK_F_AUTO_BUF_REG |			\
 				 UBLK_F_QUIESCE |			\
 				 UBLK_F_PER_IO_DAEMON |			\
+				 UBLK_F_BUF_REG_OFF_DAEMON |		\
 				 UBLK_F_SAFE_STOP_DEV |			\
 				 UBLK_F_NO_AUTO_PART_SCAN |		\
 				 UBLK_F_IO_DESC_SIZE)
@@ -69,7 +73,13 @@
 #define UBLK_FEATURES_ALWAYS	(UBLK_F_URING_CMD_COMP_IN_TASK |	\
 				 UBLK_F_CMD_IOCTL_ENCODE |		\
 				 UBLK_F_PER_IO_DAEMON |			\
+				 UBLK_F_BUF_REG_OFF_DAEMON |		\
 				 UBLK_F_SAFE_STOP_DEV)
+
+/* Any of them takes the data out of the driver's hands. */
+#define UBLK_FEATURES_NO_COPY	(UBLK_F_USER_COPY |			\
+				 UBLK_F_SUPPORT_ZERO_COPY |		\
+				 UBLK_F_AUTO_BUF_REG)
 
 #define UBLK_PARAM_TYPES	(UBLK_PARAM_TYPE_BASIC |		\
 				 UBLK_PARAM_TYPE_DISCARD |		\
@@ -83,12 +93,46 @@ struct ublk_device;
 struct ublk_op;
 
 /**
+ * enum ublk_end - how a request ends
+ * @UBLK_END_ANSWERED:	by its server: a number of bytes, with a status; what is
+ *			left goes through the queue again
+ * @UBLK_END_UNSEEN:	without its server, which has not heard of it
+ * @UBLK_END_SEEN:	without its server, which may have carried it out
+ */
+enum ublk_end {
+	UBLK_END_ANSWERED,
+	UBLK_END_UNSEEN,
+	UBLK_END_SEEN,
+};
+
+/**
+ * enum ublk_mode - who moves the data of a request
+ * @UBLK_MODE_COPY:	the driver, to and from the buffer that the server names
+ *			(buf.c)
+ * @UBLK_MODE_PULL:	the server, by reading and writing ublkcN (ucopy.c) or by
+ *			having pages registered with a ring (reg.c), whichever
+ *			the device allows
+ * @UBLK_MODE_AUTO:	likewise, but the pages are registered before the server
+ *			hears of the request (reg.c)
+ *
+ * Except in copy mode, others than the driver use the memory of requests, so
+ * slots have references.
+ */
+enum ublk_mode {
+	UBLK_MODE_COPY,
+	UBLK_MODE_PULL,
+	UBLK_MODE_AUTO,
+};
+
+/**
  * struct ublk_slot - one tag
- * @word:	state and session generation; only slot.h touches it
- * @len:	bytes of the request that the server was given
+ * @word:	state, session generation, references; only slot.h touches it
+ * @len:	bytes of the request that the server was given; once it has
+ *		answered, those that the answer is about
  * @cmd:	the server's command, while the driver holds one
  * @rq:		the request, from the submitter's claim until it is finished
- * @buf:	server address for the data of the next request
+ * @buf:	for the data of the next request: the server's address, or in
+ *		UBLK_MODE_AUTO a &struct ublk_auto_buf_reg as one number
  * @task:	the task that fetched the tag and alone may commit it; a reference
  *		is held from FETCH to the end of the session
  * @ring:	the ring of @cmd, to compare, never to follow
@@ -96,6 +140,9 @@ struct ublk_op;
  * @pending:	the same place, while on ublk_queue::pending
  * @tag:	the tag
  * @op:		UBLK_IO_OP_* of @rq
+ * @end:	how @rq ends, enum ublk_end
+ * @status:	how, if it is answered
+ * @lent:	UBLK_MODE_AUTO: the driver has registered the pages of @rq
  *
  * All fields but @word belong to whoever moved the slot to UBLK_SLOT_BUSY. The
  * exception is @next, which its writer may set until the chain is handed over.
@@ -114,6 +161,9 @@ struct ublk_slot {
 	};
 	u16			tag;
 	u8			op;
+	u8			end;
+	blk_status_t		status;
+	bool			lent;
 } __aligned(64);
 
 /**
@@ -132,6 +182,7 @@ struct ublk_rq_pdu {
  *		under device->lock
  * @q_id:	index of the hardware queue
  * @depth:	number of tags
+ * @mode:	who moves the data
  * @get_data:	WRITEs are delivered in two steps (UBLK_F_NEED_GET_DATA)
  * @stride:	bytes from one descriptor to the next
  * @descs:	descriptors, vmalloc'ed, mapped read-only by the server; the
@@ -144,6 +195,7 @@ struct ublk_queue {
 	u32			armed_word;
 	u16			q_id;
 	u16			depth;
+	enum ublk_mode		mode;
 	bool			get_data;
 	u32			stride;
 	void			*descs;
@@ -333,6 +385,18 @@ static inline bool ublk_dev_has(const struct ublk_device *dev, u64 feature)
 	return dev->flags & feature;
 }
 
+static inline struct ublksrv_io_desc *ublk_slot_desc(const struct ublk_queue *q,
+						     const struct ublk_slot *slot)
+{
+	return q->descs + (size_t)slot->tag * q->stride;
+}
+
+/* Has the request memory that somebody has to fill or to read? */
+static inline bool ublk_rq_has_data(const struct request *rq)
+{
+	return bio_has_data(rq->bio);
+}
+
 /* Valid under device->lock, and in an op, which runs in nobody's way. */
 static inline struct ublk_session *ublk_dev_session(struct ublk_device *dev)
 {
@@ -406,7 +470,6 @@ int ublk_ch_open(struct inode *inode, struct file *file);
 int ublk_ch_flush(struct file *file, fl_owner_t id);
 int ublk_ch_release(struct inode *inode, struct file *file);
 int ublk_ch_mmap(struct file *file, struct vm_area_struct *vma);
-ssize_t ublk_ch_rw(struct kiocb *iocb, struct iov_iter *iter);
 
 /* session.c */
 struct ublk_session *ublk_session_alloc(struct ublk_device *dev);
@@ -428,12 +491,27 @@ enum blk_eh_timer_return ublk_mq_timeout(struct request *rq);
 /* io.c */
 extern const struct blk_mq_ops ublk_mq_ops;
 int ublk_ch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
-void ublk_rq_dispose(struct ublk_queue *q, struct ublk_slot *slot,
-		     struct request *rq, bool delivered);
+void ublk_slot_finish(struct ublk_queue *q, struct ublk_slot *slot);
 
 /* buf.c */
+size_t ublk_copy(struct request *rq, size_t skip, struct iov_iter *iter);
 unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len);
 unsigned int ublk_copy_from_server(struct request *rq, u64 addr, unsigned int len);
+
+/* ucopy.c */
+ssize_t ublk_ch_rw(struct kiocb *iocb, struct iov_iter *iter);
+
+/* reg.c */
+int ublk_reg_lend(struct ublk_queue *q, struct ublk_slot *slot,
+		  struct io_uring_cmd *cmd, u32 index, unsigned int issue_flags);
+int ublk_reg_take_back(struct ublk_device *dev, struct io_uring_cmd *cmd, u32 index,
+		       unsigned int issue_flags);
+bool ublk_auto_word_ok(u64 word);
+int ublk_auto_lend(struct ublk_queue *q, struct ublk_slot *slot,
+		   unsigned int issue_flags);
+bool ublk_auto_has_fallback(const struct ublk_slot *slot);
+void ublk_auto_take_back(struct ublk_slot *slot, struct io_uring_cmd *cmd,
+			 unsigned int issue_flags);
 
 /* params.c */
 int ublk_params_validate(const struct ublk_device *dev, const struct ublk_params *p);

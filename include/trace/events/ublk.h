@@ -97,6 +97,28 @@ TRACE_EVENT(ublk_slot,
 		  ublk_trace_slot_state(__entry->to))
 );
 
+/* UBLK_F_AUTO_BUF_REG: the pages of a request could not be registered. */
+TRACE_EVENT(ublk_auto_failed,
+	TP_PROTO(u32 dev_id, u16 q_id, u16 tag, u16 index, int result),
+	TP_ARGS(dev_id, q_id, tag, index, result),
+	TP_STRUCT__entry(
+		__field(u32, dev_id)
+		__field(u16, q_id)
+		__field(u16, tag)
+		__field(u16, index)
+		__field(int, result)
+	),
+	TP_fast_assign(
+		__entry->dev_id = dev_id;
+		__entry->q_id = q_id;
+		__entry->tag = tag;
+		__entry->index = index;
+		__entry->result = result;
+	),
+	TP_printk("dev=%u queue=%u tag=%u index=%u result=%d", __entry->dev_id,
+		  __entry->q_id, __entry->tag, __entry->index, __entry->result)
+);
+
 /* A request was taken from a server that will not answer it. */
 TRACE_EVENT(ublk_dispose,
 	TP_PROTO(u32 dev_id, u16 q_id, u16 tag, u8 op, u64 sector, u32 bytes,

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * User copy: the server reads and writes ublkcN, and the position says which
+ * bytes of which request it means.
+ *
+ * Any task that has the file open may do so while the server owns the request. A
+ * reference keeps the request as it is until the copy is through, even if its
+ * commit comes first.
+ */
+#include <linux/blk-mq.h>
+#include <linux/fs.h>
+#include <linux/nospec.h>
+#include <linux/sizes.h>
+#include <linux/uaccess.h>
+#include <linux/uio.h>
+
+#include "slot.h"
+
+/*
+ * To have a worker of io_uring do a copy costs about as much as a copy of this
+ * size, and the other commands of the ring cannot wait for ever.
+ */
+#define UBLK_NOWAIT_BYTES	SZ_256K
+
+/*
+ * The caller may be the only task that can serve a fault: nothing keeps a server
+ * from having its memory on its own disk. Somebody else may wait for that.
+ */
+static ssize_t ublk_ucopy_nowait(struct request *rq, size_t offset, size_t len,
+				 struct iov_iter *iter)
+{
+	size_t copied;
+
+	if (len > UBLK_NOWAIT_BYTES)
+		return -EAGAIN;
+	pagefault_disable();
+	copied = ublk_copy(rq, offset, iter);
+	pagefault_enable();
+	return copied < len ? -EAGAIN : copied;
+}
+
+static ssize_t ublk_ucopy_rq(struct request *rq, size_t offset, struct kiocb *iocb,
+			     struct iov_iter *iter)
+{
+	bool taking = iov_iter_rw(iter) == READ;
+	size_t size = blk_rq_bytes(rq);
+	size_t len;
+
+	if (!ublk_rq_has_data(rq) || offset > size)
+		return -EINVAL;
+	if (taking != op_is_write(req_op(rq)))
+		return -EACCES;
+
+	len = min(size - offset, iov_iter_count(iter));
+	if (iocb->ki_flags & IOCB_NOWAIT)
+		return ublk_ucopy_nowait(rq, offset, len, iter);
+	return ublk_copy(rq, offset, iter);
+}
+
+static ssize_t ublk_ucopy_tag(struct ublk_queue *q, unsigned int tag, size_t offset,
+			      struct kiocb *iocb, struct iov_iter *iter)
+{
+	struct ublk_slot *slot;
+	ssize_t ret;
+
+	if (tag >= q->depth)
+		return -EINVAL;
+	slot = &q->slots[array_index_nospec(tag, q->depth)];
+	if (!ublk_slot_get(slot))
+		return -EINVAL;
+	ret = ublk_ucopy_rq(slot->rq, offset, iocb, iter);
+	if (ublk_slot_put(slot))
+		ublk_slot_finish(q, slot);
+	return ret;
+}
+
+/**
+ * ublk_ch_rw - read or write ublkcN: copy the data of a request
+ * @iocb:	its position names queue, tag, and the first byte
+ * @iter:	the server's memory
+ *
+ * A read takes the data of a WRITE, a write brings that of a READ. A position
+ * below UBLKSRV_IO_BUF_OFFSET wraps around, to a queue with a high number.
+ *
+ * Context: may fault and so sleep.
+ * Return: bytes copied, fewer at the end of the request or at a fault; -EACCES for
+ * memory that is not the user's, for a device without a disk or without
+ * UBLK_F_USER_COPY, and in the wrong direction; -EINVAL for a queue or tag that
+ * is not there, for one that the server does not own, beyond the end of the
+ * request, and for integrity data; -EAGAIN if IOCB_NOWAIT is set for too much, or
+ * for memory that is not there at once.
+ */
+ssize_t ublk_ch_rw(struct kiocb *iocb, struct iov_iter *iter)
+{
+	struct ublk_session *s = iocb->ki_filp->private_data;
+	struct ublk_device *dev = s->dev;
+	u64 pos = iocb->ki_pos - UBLKSRV_IO_BUF_OFFSET;
+	u64 q_id = (pos >> UBLK_QID_OFF) & UBLK_QID_BITS_MASK;
+
+	if (!user_backed_iter(iter) || READ_ONCE(dev->state) == UBLK_S_DEV_DEAD)
+		return -EACCES;
+	if (iocb->ki_pos & UBLKSRV_IO_INTEGRITY_FLAG)
+		return -EINVAL;
+	if (q_id >= dev->nr_queues)
+		return -EINVAL;
+	if (!ublk_dev_has(dev, UBLK_F_USER_COPY))
+		return -EACCES;
+
+	return ublk_ucopy_tag(dev->queues[array_index_nospec(q_id, dev->nr_queues)],
+			      (pos >> UBLK_TAG_OFF) & UBLK_TAG_BITS_MASK,
+			      pos & UBLK_IO_BUF_BITS_MASK, iocb, iter);
+}
