@@ -120,6 +120,8 @@ static void plan(struct round *r, unsigned int number, __u64 features,
 	r->meddle = !r->clients && camp_pick(&r->seed, 2);
 	r->deletes = !r->clients && camp_pick(&r->seed, 2);
 	r->deaths = 1 + camp_pick(&r->seed, MAX_DEATHS);
+	if (features & UBLK_F_USER_COPY && camp_pick(&r->seed, 3) == 0)
+		r->opts.mode = UBLK_MODE_USER_COPY;
 }
 
 /* -- the server ------------------------------------------------------------ */
@@ -254,8 +256,9 @@ static bool complain(const struct round *r, const char *what)
 		 r->clients ? "verified" : "any stage",
 		 r->meddle ? ", meddled with" : "",
 		 r->deletes ? ", deletes itself" : "");
-	camp_say("with %u queues, depth %u, %u threads, flags 0x%llx",
-		 o->queues, o->depth, o->threads, (unsigned long long)o->flags);
+	camp_say("with %u queues, depth %u, %u threads, flags 0x%llx%s",
+		 o->queues, o->depth, o->threads, (unsigned long long)o->flags,
+		 o->mode == UBLK_MODE_USER_COPY ? ", user copy" : "");
 	return false;
 }
 

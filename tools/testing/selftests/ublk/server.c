@@ -7,6 +7,9 @@
  * FETCH_REQ command, which completes when a request takes the tag. It answers
  * with COMMIT_AND_FETCH_REQ, which also arms the tag for the next request. A
  * command that completes with an error is the last one of its tag.
+ *
+ * Between the two the data of the request has to be moved. In copy mode the
+ * driver does that; in the others see begin_request() and ublk_complete_io().
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,9 +23,11 @@
 
 #include "ublk.h"
 
-/* user_data: a tag, marked if the entry is the target's and not a command. */
-#define UD_TARGET	0x10000
-#define UD_LEAVE	0x20000
+/* user_data: a tag, marked if the entry is not the tag's fetch or commit. */
+#define UD_TARGET	0x10000	/* the target's */
+#define UD_DATA		0x20000	/* moves data in the way of the mode */
+#define UD_IGNORE	0x40000	/* its end is of no interest */
+#define UD_LEAVE	0x80000	/* the worker has to end */
 #define UD_TAG(ud)	((__u16)(ud))
 
 /* How long udev may take to hand over a node. */
@@ -62,14 +67,29 @@ static struct io_uring_sqe *get_sqe(struct ublk_worker *w)
 	return sqe;
 }
 
-static void queue_command(struct ublk_worker *w, struct ublk_io *io, __u32 op,
-			  int result)
+static bool uses_pages(const struct ublk_server *srv)
+{
+	return srv->opts.mode == UBLK_MODE_ZERO_COPY ||
+	       srv->opts.mode == UBLK_MODE_AUTO_BUF;
+}
+
+/* Each tag has a place of its own in the ring's table of buffers. */
+static __u64 auto_buf_reg(const struct ublk_io *io)
+{
+	struct ublk_auto_buf_reg reg = { .index = io->tag };
+
+	return ublk_auto_buf_reg_to_sqe_addr(&reg);
+}
+
+static struct io_uring_sqe *queue_io_cmd(struct ublk_worker *w,
+					 struct ublk_io *io, __u32 op,
+					 int result, __u64 addr)
 {
 	struct ublksrv_io_cmd cmd = {
 		.q_id = w->queue,
 		.tag = io->tag,
 		.result = result,
-		.addr = (unsigned long)io->buf,
+		.addr = addr,
 	};
 	struct io_uring_sqe *sqe = get_sqe(w);
 
@@ -79,6 +99,53 @@ static void queue_command(struct ublk_worker *w, struct ublk_io *io, __u32 op,
 	sqe->cmd_op = op;
 	sqe->user_data = io->tag;
 	memcpy(sqe->cmd, &cmd, sizeof(cmd));
+	return sqe;
+}
+
+/* A command that is about the next request, too: it says where the data goes. */
+static void queue_command(struct ublk_worker *w, struct ublk_io *io, __u32 op,
+			  int result)
+{
+	enum ublk_mode mode = w->srv->opts.mode;
+	struct io_uring_sqe *sqe;
+
+	sqe = queue_io_cmd(w, io, op, result, mode == UBLK_MODE_COPY ?
+			   (unsigned long)io->buf : 0);
+	if (mode == UBLK_MODE_AUTO_BUF)
+		sqe->addr = auto_buf_reg(io);
+}
+
+static bool has_data(const struct ublk_io *io)
+{
+	return ublksrv_get_op(io->desc) == UBLK_IO_OP_READ ||
+	       ublksrv_get_op(io->desc) == UBLK_IO_OP_WRITE;
+}
+
+/* The place in /dev/ublkcN where the data of the request can be got at. */
+static __u64 data_pos(const struct ublk_worker *w, const struct ublk_io *io)
+{
+	return UBLKSRV_IO_BUF_OFFSET + ((__u64)w->queue << UBLK_QID_OFF) +
+	       ((__u64)io->tag << UBLK_TAG_OFF);
+}
+
+/* What has to be done before the target can be asked. */
+static void begin_request(struct ublk_worker *w, struct ublk_io *io)
+{
+	enum ublk_mode mode = w->srv->opts.mode;
+	struct io_uring_sqe *sqe;
+
+	if (mode == UBLK_MODE_USER_COPY &&
+	    ublksrv_get_op(io->desc) == UBLK_IO_OP_WRITE) {
+		sqe = get_sqe(w);
+		io_uring_prep_read(sqe, w->srv->cdev, io->buf,
+				   ublk_io_bytes(io), data_pos(w, io));
+	} else if (mode == UBLK_MODE_ZERO_COPY && has_data(io)) {
+		sqe = queue_io_cmd(w, io, UBLK_U_IO_REGISTER_IO_BUF, 0, io->tag);
+	} else {
+		w->srv->opts.target->queue_io(w, io);
+		return;
+	}
+	sqe->user_data = UD_DATA | io->tag;
 }
 
 /*
@@ -87,7 +154,39 @@ static void queue_command(struct ublk_worker *w, struct ublk_io *io, __u32 op,
  */
 void ublk_complete_io(struct ublk_worker *w, struct ublk_io *io, int result)
 {
+	enum ublk_mode mode = w->srv->opts.mode;
+	struct io_uring_sqe *sqe;
+
+	if (mode == UBLK_MODE_USER_COPY && result > 0 &&
+	    ublksrv_get_op(io->desc) == UBLK_IO_OP_READ) {
+		sqe = get_sqe(w);
+		io_uring_prep_write(sqe, w->srv->cdev, io->buf, result,
+				    data_pos(w, io));
+		sqe->user_data = UD_DATA | io->tag;
+		return;
+	}
+	if (mode == UBLK_MODE_ZERO_COPY && has_data(io)) {
+		sqe = queue_io_cmd(w, io, UBLK_U_IO_UNREGISTER_IO_BUF, 0, io->tag);
+		sqe->user_data = UD_IGNORE | io->tag;
+	}
 	queue_command(w, io, UBLK_U_IO_COMMIT_AND_FETCH_REQ, result);
+}
+
+/* The data of a READ was brought, that of a WRITE taken, or pages registered. */
+static void handle_data(struct ublk_worker *w, struct ublk_io *io, int res)
+{
+	bool is_read = ublksrv_get_op(io->desc) == UBLK_IO_OP_READ;
+	enum ublk_mode mode = w->srv->opts.mode;
+
+	if (mode == UBLK_MODE_USER_COPY && is_read)
+		queue_command(w, io, UBLK_U_IO_COMMIT_AND_FETCH_REQ,
+			      res ? res : -EIO);
+	else if (res < 0)
+		queue_command(w, io, UBLK_U_IO_COMMIT_AND_FETCH_REQ, res);
+	else if (mode == UBLK_MODE_USER_COPY && res < (int)ublk_io_bytes(io))
+		queue_command(w, io, UBLK_U_IO_COMMIT_AND_FETCH_REQ, -EFAULT);
+	else
+		w->srv->opts.target->queue_io(w, io);
 }
 
 /* An entry for the target's own I/O, which comes back through ->io_done(). */
@@ -100,13 +199,37 @@ struct io_uring_sqe *ublk_target_sqe(struct ublk_worker *w, struct ublk_io *io)
 	return sqe;
 }
 
+/*
+ * The target's I/O for all of the request after io->done bytes, at @offset of
+ * @fd. Pages of the kernel have no address, only a number and a first byte 0.
+ */
+struct io_uring_sqe *ublk_target_rw(struct ublk_worker *w, struct ublk_io *io,
+				    int fd, __u64 offset)
+{
+	bool is_read = ublksrv_get_op(io->desc) == UBLK_IO_OP_READ;
+	struct io_uring_sqe *sqe = ublk_target_sqe(w, io);
+	__u32 len = ublk_io_bytes(io) - io->done;
+
+	if (uses_pages(w->srv)) {
+		io_uring_prep_rw(is_read ? IORING_OP_READ_FIXED :
+					   IORING_OP_WRITE_FIXED,
+				 sqe, fd, (void *)(unsigned long)io->done, len,
+				 offset);
+		sqe->buf_index = io->tag;
+	} else {
+		io_uring_prep_rw(is_read ? IORING_OP_READ : IORING_OP_WRITE,
+				 sqe, fd, io->buf + io->done, len, offset);
+	}
+	return sqe;
+}
+
 static void handle_command(struct ublk_worker *w, struct ublk_io *io, int res)
 {
 	switch (res) {
 	case UBLK_IO_RES_OK:
 		io->done = 0;
 		io->step = 0;
-		w->srv->opts.target->queue_io(w, io);
+		begin_request(w, io);
 		break;
 	case UBLK_IO_RES_NEED_GET_DATA:
 		queue_command(w, io, UBLK_U_IO_NEED_GET_DATA, 0);
@@ -130,7 +253,9 @@ static void handle_completions(struct ublk_worker *w)
 			w->live = 0;
 		else if (cqe->user_data & UD_TARGET)
 			w->srv->opts.target->io_done(w, io, cqe->res);
-		else
+		else if (cqe->user_data & UD_DATA)
+			handle_data(w, io, cqe->res);
+		else if (!(cqe->user_data & UD_IGNORE))
 			handle_command(w, io, cqe->res);
 		n++;
 	}
@@ -156,7 +281,8 @@ static void fetch_tags(struct ublk_worker *w)
 
 		io->tag = tag;
 		io->desc = (void *)((char *)w->descs + tag * desc_bytes(info));
-		io->buf = w->bufs + (size_t)tag * info->max_io_buf_bytes;
+		if (w->bufs)
+			io->buf = w->bufs + (size_t)tag * info->max_io_buf_bytes;
 		queue_command(w, io, UBLK_U_IO_FETCH_REQ, 0);
 		w->live++;
 	}
@@ -182,6 +308,8 @@ static int worker_map(struct ublk_worker *w)
 		return -errno;
 	w->descs = p;
 
+	if (uses_pages(w->srv))
+		return io_uring_register_buffers_sparse(&w->ring, info->queue_depth);
 	p = mmap(NULL, (size_t)info->queue_depth * info->max_io_buf_bytes,
 		 PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -295,18 +423,41 @@ static void server_release(struct ublk_server *srv)
 	close(srv->leave);
 }
 
+static const __u64 mode_flags[] = {
+	[UBLK_MODE_COPY] = 0,
+	[UBLK_MODE_USER_COPY] = UBLK_F_USER_COPY,
+	[UBLK_MODE_ZERO_COPY] = UBLK_F_SUPPORT_ZERO_COPY,
+	[UBLK_MODE_AUTO_BUF] = UBLK_F_AUTO_BUF_REG,
+};
+
+static enum ublk_mode mode_of_device(const struct ublk_server *srv)
+{
+	enum ublk_mode mode = UBLK_MODE_AUTO_BUF;
+
+	while (mode && !(srv->info.flags & mode_flags[mode]))
+		mode--;
+	return mode;
+}
+
 static int add_device(struct ublk_server *srv)
 {
 	const struct ublk_options *o = &srv->opts;
+	__u64 wanted = mode_flags[o->mode];
+	int ret;
 
 	srv->info = (struct ublksrv_ctrl_dev_info) {
 		.dev_id = o->id,
 		.nr_hw_queues = o->queues,
 		.queue_depth = o->depth,
 		.max_io_buf_bytes = o->buf_bytes,
-		.flags = o->flags,
+		.flags = o->flags | wanted,
 	};
-	return ublk_add_dev(&srv->ctrl, &srv->info);
+	ret = ublk_add_dev(&srv->ctrl, &srv->info);
+	if (ret || (srv->info.flags & wanted) == wanted)
+		return ret;
+	/* The driver is older than the mode. */
+	ublk_del_dev(&srv->ctrl, srv->info.dev_id);
+	return -EOPNOTSUPP;
 }
 
 /*
@@ -386,8 +537,10 @@ static int recover_device(struct ublk_server *srv)
 		ret = wait_for_vacancy(srv);
 	if (!ret)
 		ret = ublk_get_params(&srv->ctrl, id, &srv->params);
-	if (!ret)
-		ret = attach_server(srv);
+	if (ret)
+		return ret;
+	srv->opts.mode = mode_of_device(srv);
+	ret = attach_server(srv);
 	if (ret)
 		return ret;
 	return ublk_end_user_recovery(&srv->ctrl, id, getpid());

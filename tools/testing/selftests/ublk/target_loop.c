@@ -107,19 +107,13 @@ static void loop_exit(struct ublk_server *srv)
 /* Moves what is left of the request after io->done bytes. */
 static void loop_rw(struct ublk_worker *w, struct ublk_io *io)
 {
-	struct io_uring_sqe *sqe = ublk_target_sqe(w, io);
-	__u32 len = ublk_io_bytes(io) - io->done;
-	__u64 offset = ublk_io_offset(io) + io->done;
+	struct io_uring_sqe *sqe;
 
-	if (ublksrv_get_op(io->desc) == UBLK_IO_OP_READ) {
-		io_uring_prep_read(sqe, w->srv->backing, io->buf + io->done,
-				   len, offset);
-	} else {
-		io_uring_prep_write(sqe, w->srv->backing, io->buf + io->done,
-				    len, offset);
-		if (io->desc->op_flags & UBLK_IO_F_FUA)
-			sqe->rw_flags = RWF_DSYNC;
-	}
+	sqe = ublk_target_rw(w, io, w->srv->backing,
+			     ublk_io_offset(io) + io->done);
+	if (io->desc->op_flags & UBLK_IO_F_FUA &&
+	    ublksrv_get_op(io->desc) == UBLK_IO_OP_WRITE)
+		sqe->rw_flags = RWF_DSYNC;
 }
 
 static void loop_sync(struct ublk_worker *w, struct ublk_io *io)
@@ -166,7 +160,7 @@ static void loop_rw_done(struct ublk_worker *w, struct ublk_io *io, int res)
 		ublk_complete_io(w, io, res);
 		return;
 	}
-	if (res == 0 && ublksrv_get_op(io->desc) == UBLK_IO_OP_READ) {
+	if (res == 0 && io->buf && ublksrv_get_op(io->desc) == UBLK_IO_OP_READ) {
 		/* Past the end of a file that was cut short behind us. */
 		memset(io->buf + io->done, 0, len - io->done);
 		res = len - io->done;

@@ -65,6 +65,7 @@ FIXTURE_VARIANT(served)
 	unsigned int depth;
 	unsigned int threads;
 	__u64 flags;
+	enum ublk_mode mode;
 };
 
 FIXTURE_VARIANT_ADD(served, by_one_queue) {
@@ -83,6 +84,30 @@ FIXTURE_VARIANT_ADD(served, with_get_data) {
 	.queues = 1, .depth = 16, .threads = 1, .flags = UBLK_F_NEED_GET_DATA,
 };
 
+FIXTURE_VARIANT_ADD(served, with_user_copy) {
+	.queues = 1, .depth = 16, .threads = 1, .mode = UBLK_MODE_USER_COPY,
+};
+
+FIXTURE_VARIANT_ADD(served, with_user_copy_by_four_threads) {
+	.queues = 2, .depth = 16, .threads = 2, .mode = UBLK_MODE_USER_COPY,
+};
+
+FIXTURE_VARIANT_ADD(served, with_zero_copy) {
+	.queues = 1, .depth = 16, .threads = 1, .mode = UBLK_MODE_ZERO_COPY,
+};
+
+FIXTURE_VARIANT_ADD(served, with_zero_copy_by_four_threads) {
+	.queues = 2, .depth = 16, .threads = 2, .mode = UBLK_MODE_ZERO_COPY,
+};
+
+FIXTURE_VARIANT_ADD(served, with_auto_buf) {
+	.queues = 1, .depth = 16, .threads = 1, .mode = UBLK_MODE_AUTO_BUF,
+};
+
+FIXTURE_VARIANT_ADD(served, with_auto_buf_by_four_threads) {
+	.queues = 2, .depth = 16, .threads = 2, .mode = UBLK_MODE_AUTO_BUF,
+};
+
 FIXTURE_SETUP(served)
 {
 	struct ublk_options opts;
@@ -94,6 +119,7 @@ FIXTURE_SETUP(served)
 	opts.depth = variant->depth;
 	opts.threads = variant->threads;
 	opts.flags = variant->flags;
+	opts.mode = variant->mode;
 	ASSERT_EQ(0, spawn_on_memory(&self->td, &opts, self->dev,
 				     &self->backing));
 }

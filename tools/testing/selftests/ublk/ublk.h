@@ -21,7 +21,8 @@
  *
  * ctrl.c sends control commands, server.c runs the workers, target_*.c turn
  * a request into an answer. A target never sees a command of the driver, and
- * server.c never looks into a request. Functions return 0 or a negative errno.
+ * server.c looks into a request only to move its data, in the way of its mode.
+ * Functions return 0 or a negative errno.
  */
 #ifndef UBLK_SERVER_H
 #define UBLK_SERVER_H
@@ -97,7 +98,8 @@ struct ublk_server;
  * @done: bytes a target has moved so far, for continuing a short transfer
  * @step: for targets that answer a request in several steps
  * @desc: what the kernel asks for, valid until the tag is completed
- * @buf: memory of the worker that the data of the request passes through
+ * @buf: memory of the worker that the data of the request passes through; NULL
+ *	if it stays in pages of the kernel, see ublk_target_rw()
  */
 struct ublk_io {
 	__u16 tag;
@@ -128,6 +130,21 @@ extern const struct ublk_target ublk_null_target;
 extern const struct ublk_target ublk_loop_target;
 
 /**
+ * enum ublk_mode - the way of the data of a request
+ * @UBLK_MODE_COPY: the driver copies it to and from ublk_io.buf
+ * @UBLK_MODE_USER_COPY: the worker does, by reading and writing /dev/ublkcN
+ * @UBLK_MODE_ZERO_COPY: its pages become a buffer of the worker's ring, on
+ *	demand, and I/O of the target goes to and from them
+ * @UBLK_MODE_AUTO_BUF: the same, and the driver does it without being asked
+ */
+enum ublk_mode {
+	UBLK_MODE_COPY,
+	UBLK_MODE_USER_COPY,
+	UBLK_MODE_ZERO_COPY,
+	UBLK_MODE_AUTO_BUF,
+};
+
+/**
  * struct ublk_options - what the user asks for
  * @target: behind the disk
  * @file: the loop target's file or block device
@@ -137,7 +154,8 @@ extern const struct ublk_target ublk_loop_target;
  * @queues: number of queues
  * @depth: tags for each queue
  * @buf_bytes: largest request in bytes
- * @flags: UBLK_F_* to ask for
+ * @flags: UBLK_F_* to ask for, besides that of @mode
+ * @mode: the way of the data
  * @threads: worker threads for each queue, they share out its tags
  */
 struct ublk_options {
@@ -150,6 +168,7 @@ struct ublk_options {
 	__u16 depth;
 	__u32 buf_bytes;
 	__u64 flags;
+	enum ublk_mode mode;
 	unsigned int threads;
 };
 
@@ -217,6 +236,8 @@ void ublk_server_leave(struct ublk_server *srv);
 int ublk_server_delete(struct ublk_server *srv);
 
 struct io_uring_sqe *ublk_target_sqe(struct ublk_worker *w, struct ublk_io *io);
+struct io_uring_sqe *ublk_target_rw(struct ublk_worker *w, struct ublk_io *io,
+				    int fd, __u64 offset);
 void ublk_complete_io(struct ublk_worker *w, struct ublk_io *io, int result);
 
 /* Bytes between the descriptors of two queues in the mapping of ublkcN. */

@@ -47,6 +47,8 @@ static const char usage[] =
 "  -s, --size BYTES          size of the disk, K, M, G and T are understood;\n"
 "                            a file is made and grown as needed\n"
 "  -b, --background          return when the device is live\n"
+"  -m, --mode MODE           the way of the data: copy (default), user-copy,\n"
+"                            zero-copy or auto-buf\n"
 "      --direct              bypass the page cache for FILE\n"
 "      --threads-per-queue N threads that share the tags of a queue; default 1\n"
 "      --get-data            take the data of a write in a step of its own\n"
@@ -82,6 +84,7 @@ static const struct option long_options[] = {
 	{ "queues", required_argument, NULL, 'q' },
 	{ "depth", required_argument, NULL, 'd' },
 	{ "size", required_argument, NULL, 's' },
+	{ "mode", required_argument, NULL, 'm' },
 	{ "background", no_argument, NULL, 'b' },
 	{ "direct", no_argument, NULL, OPT_DIRECT },
 	{ "threads-per-queue", required_argument, NULL, OPT_THREADS },
@@ -99,6 +102,13 @@ static const struct option long_options[] = {
 static const struct ublk_target *const targets[] = {
 	&ublk_null_target,
 	&ublk_loop_target,
+};
+
+static const char *const mode_names[] = {
+	[UBLK_MODE_COPY] = "copy",
+	[UBLK_MODE_USER_COPY] = "user-copy",
+	[UBLK_MODE_ZERO_COPY] = "zero-copy",
+	[UBLK_MODE_AUTO_BUF] = "auto-buf",
 };
 
 static const char *const feature_names[] = {
@@ -180,6 +190,16 @@ static const struct ublk_target *parse_target(const char *name)
 	die("--type: \"%s\" is neither null nor loop", name);
 }
 
+static enum ublk_mode parse_mode(const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMS(mode_names); i++)
+		if (!strcmp(name, mode_names[i]))
+			return i;
+	die("--mode: \"%s\" is none of copy, user-copy, zero-copy, auto-buf", name);
+}
+
 static __u64 parse_recovery(const char *mode)
 {
 	if (!mode)
@@ -196,7 +216,7 @@ static void parse_options(struct request *r, int argc, char **argv)
 	int opt;
 
 	ublk_options_init(&r->add);
-	while ((opt = getopt_long(argc, argv, "t:f:n:q:d:s:bah", long_options,
+	while ((opt = getopt_long(argc, argv, "t:f:n:q:d:s:m:bah", long_options,
 				  NULL)) != -1) {
 		switch (opt) {
 		case 't':
@@ -218,6 +238,9 @@ static void parse_options(struct request *r, int argc, char **argv)
 			break;
 		case 's':
 			r->add.size = parse_size(optarg);
+			break;
+		case 'm':
+			r->add.mode = parse_mode(optarg);
 			break;
 		case 'b':
 			r->background = true;
@@ -268,6 +291,8 @@ static void check_server(const struct ublk_options *o)
 		die("a loop disk needs --file");
 	if (o->target != &ublk_loop_target && o->file)
 		die("--file is for loop disks");
+	if (o->mode != UBLK_MODE_COPY && o->flags & UBLK_F_NEED_GET_DATA)
+		die("--get-data is for the copy mode");
 	if (!o->queues || !o->depth || !o->threads)
 		die("queues, depth and threads start at 1");
 }
