@@ -7,6 +7,7 @@
 #include <linux/blkdev.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -160,6 +161,26 @@ char *td_buf(struct testdev *td, __u16 queue, __u16 tag)
 	return td->bufs + slot * td->info.max_io_buf_bytes;
 }
 
+static bool copy_mode(const struct testdev *td)
+{
+	return !(td->info.flags & (UBLK_F_USER_COPY | UBLK_F_SUPPORT_ZERO_COPY |
+				   UBLK_F_AUTO_BUF_REG));
+}
+
+__u64 td_addr(const struct testdev *td, const void *buf)
+{
+	return copy_mode(td) ? (unsigned long)buf : 0;
+}
+
+__u64 td_auto_word(const struct testdev *td, __u16 queue, __u16 tag)
+{
+	struct ublk_auto_buf_reg reg = {
+		.index = queue * td->info.queue_depth + tag,
+	};
+
+	return ublk_auto_buf_reg_to_sqe_addr(&reg) | td->auto_bits;
+}
+
 static struct io_uring_sqe *next_sqe(struct io_uring *ring)
 {
 	struct io_uring_sqe *sqe;
@@ -188,6 +209,8 @@ static void send_io_cmd(struct testdev *td, __u32 op, __u16 queue, __u16 tag,
 	};
 
 	prep_io_cmd(sqe, td->cdev, op, &cmd);
+	if (td->info.flags & UBLK_F_AUTO_BUF_REG)
+		sqe->addr = td_auto_word(td, queue, tag);
 	sqe->flags = td->sqe_flags;
 	sqe->user_data = ++td->cookie << 32 | (__u32)queue << 16 | tag;
 	io_uring_submit(&td->ring);
@@ -208,15 +231,15 @@ static void answer_background(struct testdev *td, struct td_tag *t, __u16 queue,
 			      __u16 tag)
 {
 	const struct ublksrv_io_desc *d = td_desc(td, queue, tag);
-	unsigned long addr = (unsigned long)td_buf(td, queue, tag);
+	char *buf = td_buf(td, queue, tag);
+	__u64 addr = td_addr(td, buf);
 
 	t->state = TD_ARMED;
 	if (t->res == UBLK_IO_RES_NEED_GET_DATA) {
 		send_io_cmd(td, UBLK_U_IO_NEED_GET_DATA, queue, tag, 0, addr);
 	} else {
 		if (ublksrv_get_op(d) == UBLK_IO_OP_READ && !td->answer_all)
-			memset((void *)addr, 0,
-			       d->nr_sectors << UBLK_SECTOR_SHIFT);
+			memset(buf, 0, d->nr_sectors << UBLK_SECTOR_SHIFT);
 		send_io_cmd(td, UBLK_U_IO_COMMIT_AND_FETCH_REQ, queue, tag,
 			    d->nr_sectors << UBLK_SECTOR_SHIFT, addr);
 	}
@@ -427,7 +450,9 @@ int td_attach(struct testdev *td)
 		return ret;
 	io_uring_ring_dontfork(&td->ring);
 	td->serving = true;
-	return 0;
+	if (copy_mode(td))
+		return 0;
+	return io_uring_register_buffers_sparse(&td->ring, tags);
 }
 
 /* The end of the server: nothing of it holds /dev/ublkcN any more. */
@@ -472,6 +497,38 @@ int td_io_cmd(struct testdev *td, __u32 op, __u16 queue, __u16 tag, int result,
 	return ret;
 }
 
+/* Waits for a result that no tag is waiting for, past those that are. */
+static int wait_result(struct io_uring *ring, __u64 user_data)
+{
+	__u64 deadline = td_now_ms() + TD_DEADLINE_MS;
+	struct io_uring_cqe *cqe, *first;
+	unsigned int head;
+
+	do {
+		io_uring_for_each_cqe(ring, head, cqe) {
+			int res = cqe->res;
+
+			if (cqe->user_data != user_data)
+				continue;
+			/* Elsewhere it stays, and is skipped when it comes up. */
+			if (!io_uring_peek_cqe(ring, &first) && first == cqe)
+				io_uring_cqe_seen(ring, cqe);
+			return res;
+		}
+		io_uring_submit_and_get_events(ring);
+	} while (td_now_ms() < deadline);
+	return -ETIME;
+}
+
+int td_side_cmd(struct testdev *td, __u32 op, __u16 queue, __u16 tag,
+		__u64 addr)
+{
+	drain_server(td);
+	send_io_cmd(td, op, queue, tag, 0, addr);
+	return wait_result(&td->ring,
+			   td->cookie << 32 | (__u32)queue << 16 | tag);
+}
+
 /* The same for a thread with a ring of its own. */
 int td_io_cmd_on(struct io_uring *ring, int cdev, __u32 op, __u16 queue,
 		 __u16 tag, int result, __u64 addr)
@@ -496,7 +553,7 @@ int td_io_cmd_on(struct io_uring *ring, int cdev, __u32 op, __u16 queue,
 int td_fetch(struct testdev *td, __u16 queue, __u16 tag)
 {
 	return td_io_cmd(td, UBLK_U_IO_FETCH_REQ, queue, tag, 0,
-			 (unsigned long)td_buf(td, queue, tag));
+			 td_addr(td, td_buf(td, queue, tag)));
 }
 
 int td_fetch_all(struct testdev *td)
@@ -666,7 +723,46 @@ int td_next(struct testdev *td, struct td_req *req)
 int td_answer(struct testdev *td, const struct td_req *req, int result)
 {
 	return td_io_cmd(td, UBLK_U_IO_COMMIT_AND_FETCH_REQ, req->queue,
-			 req->tag, result, (unsigned long)req->buf);
+			 req->tag, result, td_addr(td, req->buf));
+}
+
+loff_t td_pos(__u16 queue, __u16 tag, __u32 offset)
+{
+	return UBLKSRV_IO_BUF_OFFSET + ((__u64)queue << UBLK_QID_OFF) +
+	       ((__u64)tag << UBLK_TAG_OFF) + offset;
+}
+
+int td_take(struct testdev *td, const struct td_req *req, void *buf, __u32 len,
+	    __u32 offset)
+{
+	ssize_t n = pread(td->cdev, buf, len,
+			  td_pos(req->queue, req->tag, offset));
+
+	return n < 0 ? -errno : n;
+}
+
+int td_bring(struct testdev *td, const struct td_req *req, const void *buf,
+	     __u32 len, __u32 offset)
+{
+	ssize_t n = pwrite(td->cdev, buf, len,
+			   td_pos(req->queue, req->tag, offset));
+
+	return n < 0 ? -errno : n;
+}
+
+int td_fixed_io(struct io_uring *ring, int op, int fd, __u16 index,
+		__u64 offset, __u32 len, loff_t pos)
+{
+	static __u16 number;
+	struct io_uring_sqe *sqe = next_sqe(ring);
+	/* No tag is waiting in a queue with this number. */
+	__u64 user_data = 0xffff0000ULL | ++number;
+
+	io_uring_prep_rw(op, sqe, fd, (void *)(uintptr_t)offset, len, pos);
+	sqe->buf_index = index;
+	sqe->user_data = user_data;
+	io_uring_submit(ring);
+	return wait_result(ring, user_data);
 }
 
 /* Waits until the pending command of a tag comes back with an error. */

@@ -77,6 +77,7 @@ struct testdev {
 	char *bufs;
 	__u64 cookie;
 	__u8 sqe_flags;		/* for the server's commands, IOSQE_* */
+	__u64 auto_bits;	/* set in every auto registration, see td_auto_word() */
 	bool answer_all;	/* answer what is in the area too, with success */
 
 	int bdev;
@@ -133,9 +134,27 @@ int td_io_cmd_on(struct io_uring *ring, int cdev, __u32 op, __u16 queue,
 int td_fetch(struct testdev *td, __u16 queue, __u16 tag);
 int td_next(struct testdev *td, struct td_req *req);
 int td_answer(struct testdev *td, const struct td_req *req, int result);
+/* A command that does not concern the fetch of a tag: its result. */
+int td_side_cmd(struct testdev *td, __u32 op, __u16 queue, __u16 tag,
+		__u64 addr);
 int td_wait_end(struct testdev *td, __u16 queue, __u16 tag);
 int td_settle(struct testdev *td, int ms);
 char *td_buf(struct testdev *td, __u16 queue, __u16 tag);
+/* What a fetch says about its data: @buf in copy mode, else nothing. */
+__u64 td_addr(const struct testdev *td, const void *buf);
+/* AUTO_BUF_REG: tag t of queue q has its place at q * depth + t. */
+__u64 td_auto_word(const struct testdev *td, __u16 queue, __u16 tag);
+
+/* USER_COPY: bytes, or a negative errno. */
+loff_t td_pos(__u16 queue, __u16 tag, __u32 offset);
+int td_take(struct testdev *td, const struct td_req *req, void *buf, __u32 len,
+	    __u32 offset);
+int td_bring(struct testdev *td, const struct td_req *req, const void *buf,
+	     __u32 len, __u32 offset);
+/* I/O of a file with the buffer at @index of a ring, from its byte @offset on. */
+int td_fixed_io(struct io_uring *ring, int op, int fd, __u16 index,
+		__u64 offset, __u32 len, loff_t pos);
+
 const struct ublksrv_io_desc *td_desc(struct testdev *td, __u16 queue,
 				      __u16 tag);
 
