@@ -6,7 +6,8 @@
  *   ublk_drv -> ctrl -> dev -> disk, char -> quiesce, state -> sweep, ucopy -> io
  *   -> session, reg, buf
  *
- * op (steps that may wait for I/O) and params serve several of them.
+ * op (steps that may wait for I/O) and params serve several of them. A buffer that
+ * a ring gives back leads from reg to io, which ends its request.
  *
  *   ublk_device   one ublkcN/ublkbN pair. Found by its id until the last
  *                 reference is gone. References: each running control command,
