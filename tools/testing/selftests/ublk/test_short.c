@@ -5,6 +5,8 @@
  */
 #include "fixture.h"
 
+#define MAX_TAGS	16
+
 FIXTURE(partial)
 {
 	struct testdev td;
@@ -232,7 +234,7 @@ static char *page_before_a_hole(void)
 {
 	char *p = td_page_buf(65536, 0);
 
-	munmap(p + 4096, 65536 - 4096);
+	mprotect(p + 4096, 65536 - 4096, PROT_NONE);
 	return p;
 }
 
@@ -257,19 +259,26 @@ TEST_F(live, read_is_completed_as_far_as_it_could_be_copied)
 	EXPECT_EQ(0x22, buf[4096]);
 }
 
-/* Gives the next request of every tag @addr as its buffer. */
+/*
+ * Gives the next request of every tag @addr as its buffer: by a read on each of
+ * them, once the disk is open and nobody else has read from it any more.
+ */
 static int live_at(struct testdev *td, char *addr)
 {
-	int ret = td_add_attached(td), tag;
+	struct td_req req[MAX_TAGS];
+	int ret = td_go_live(td), client[MAX_TAGS], i;
 
-	for (tag = 0; !ret && tag < td->info.queue_depth; tag++) {
-		ret = td_io_cmd(td, UBLK_U_IO_FETCH_REQ, 0, tag, 0,
-				(unsigned long)addr);
-		ret = ret == TD_PENDING ? 0 : ret;
+	for (i = 0; !ret && i < td->info.queue_depth; i++) {
+		client[i] = td_read(td, td_page_buf(4096, 0), 4096,
+				    TD_AREA + (i << 16));
+		ret = td_next(td, &req[i]);
 	}
-	if (!ret)
-		ret = td_start(td);
-	return ret ? ret : td_open_disk(td);
+	for (i = 0; !ret && i < td->info.queue_depth; i++) {
+		req[i].buf = addr;
+		ret = td_answer(td, &req[i], 4096) < 0;
+		td_wait(td, client[i]);
+	}
+	return ret;
 }
 
 TD_FIXTURE(driver, td_no_device);
