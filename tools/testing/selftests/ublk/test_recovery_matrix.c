@@ -52,16 +52,21 @@ FIXTURE_VARIANT_ADD(mode, fail_io) {
 	.state = UBLK_S_DEV_FAIL_IO,
 };
 
-/* @opts are for a server that sits on what goes into the area. */
+/* For a server that sits on what goes into the area. */
+static void hold_options(struct ublk_options *opts, __u64 flags)
+{
+	ublk_options_init(opts);
+	opts->target = &td_hold_target;
+	opts->depth = DEPTH;
+	opts->flags = UBLK_F_NO_AUTO_PART_SCAN | flags;
+}
+
 FIXTURE_SETUP(mode)
 {
 	if (!td_init(&self->td))
 		SKIP(return, "no /dev/ublk-control: load ublk_drv");
 	REQUIRE_FEATURE(&self->td, variant->flags);
-	ublk_options_init(&self->opts);
-	self->opts.target = &td_hold_target;
-	self->opts.depth = DEPTH;
-	self->opts.flags = UBLK_F_NO_AUTO_PART_SCAN | variant->flags;
+	hold_options(&self->opts, variant->flags);
 }
 
 FIXTURE_TEARDOWN_PARENT(mode)
@@ -351,18 +356,48 @@ TEST_F(mode, reads_that_wait_for_a_tag)
 	}
 }
 
-/* -- from one end to the other --------------------------------------------- */
+/* -- modes in which requests wait for the next server ---------------------- */
 
-TEST_F(mode, stop_fails_what_waits_for_a_server)
+FIXTURE(holding)
+{
+	struct testdev td;
+	struct ublk_options opts;
+};
+
+FIXTURE_VARIANT(holding)
+{
+	__u64 flags;
+};
+
+FIXTURE_VARIANT_ADD(holding, recovery) {
+	.flags = UBLK_F_USER_RECOVERY,
+};
+
+FIXTURE_VARIANT_ADD(holding, reissue) {
+	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE,
+};
+
+FIXTURE_SETUP(holding)
+{
+	if (!td_init(&self->td))
+		SKIP(return, "no /dev/ublk-control: load ublk_drv");
+	REQUIRE_FEATURE(&self->td, variant->flags);
+	hold_options(&self->opts, variant->flags);
+}
+
+FIXTURE_TEARDOWN_PARENT(holding)
+{
+	EXPECT_EQ(0, td_reap(&self->td));
+}
+
+TEST_F(holding, stop_fails_what_waits_for_a_server)
 {
 	struct testdev *td = &self->td;
 	int client;
 
-	if (variant->later != SERVED)
-		SKIP(return, "nothing waits for a server in this mode");
 	ASSERT_EQ(0, td_spawn(td, &self->opts));
 	ASSERT_EQ(0, td_kill_server(td));
-	ASSERT_TRUE(td_wait_state(td, variant->state));
+	ASSERT_TRUE(td_wait_state(td, UBLK_S_DEV_QUIESCED));
 	client = td_read(td, td_page_buf(BYTES, 0), BYTES, TD_AREA);
 	td_settle(td, 100);
 	ASSERT_FALSE(td_done(td, client));
@@ -371,16 +406,14 @@ TEST_F(mode, stop_fails_what_waits_for_a_server)
 	EXPECT_EQ(UBLK_S_DEV_DEAD, td_state(td));
 }
 
-TEST_F(mode, delete_fails_what_waits_for_a_server)
+TEST_F(holding, delete_fails_what_waits_for_a_server)
 {
 	struct testdev *td = &self->td;
 	int client;
 
-	if (variant->later != SERVED)
-		SKIP(return, "nothing waits for a server in this mode");
 	ASSERT_EQ(0, td_spawn(td, &self->opts));
 	ASSERT_EQ(0, td_kill_server(td));
-	ASSERT_TRUE(td_wait_state(td, variant->state));
+	ASSERT_TRUE(td_wait_state(td, UBLK_S_DEV_QUIESCED));
 	client = td_read(td, td_page_buf(BYTES, 0), BYTES, TD_AREA);
 	td_settle(td, 100);
 	ASSERT_FALSE(td_done(td, client));
@@ -389,19 +422,17 @@ TEST_F(mode, delete_fails_what_waits_for_a_server)
 }
 
 /* What was requeued at the death is held in the same way as what came later. */
-TEST_F(mode, stop_fails_what_was_taken_back_at_the_death)
+TEST_F(holding, stop_fails_what_was_taken_back_at_the_death)
 {
 	struct testdev *td = &self->td;
 	int client;
 
-	if (variant->undelivered != SERVED)
-		SKIP(return, "nothing is taken back in this mode");
 	ASSERT_EQ(0, td_spawn(td, &self->opts));
 	ASSERT_EQ(0, td_freeze_server(td));
 	client = td_read(td, td_page_buf(BYTES, 0), BYTES, TD_AREA);
 	ASSERT_TRUE(td_wait_inflight(td, 1));
 	ASSERT_EQ(0, td_kill_server(td));
-	ASSERT_TRUE(td_wait_state(td, variant->state));
+	ASSERT_TRUE(td_wait_state(td, UBLK_S_DEV_QUIESCED));
 	EXPECT_EQ(0, td_ctl(td, UBLK_U_CMD_STOP_DEV, 0));
 	EXPECT_EQ(-EIO, td_wait(td, client));
 }
