@@ -77,7 +77,9 @@ FIXTURE_TEARDOWN_PARENT(served)
 	EXPECT_EQ(0, td_reap(&self->td));
 }
 
-static int send_write(FIXTURE_DATA(served) *d, int block)
+/* Below, struct _test_data_served is FIXTURE_DATA(served), which checkpatch misreads. */
+
+static int send_write(struct _test_data_served *d, int block)
 {
 	d->maybe[block] = ++d->seed;
 	d->writes[block] = td_write(&d->td, td_page_buf(BYTES, d->seed), BYTES,
@@ -86,7 +88,7 @@ static int send_write(FIXTURE_DATA(served) *d, int block)
 }
 
 /* Takes note of what the client was told. */
-static int finish_write(FIXTURE_DATA(served) *d, int block)
+static int finish_write(struct _test_data_served *d, int block)
 {
 	int res = td_wait(&d->td, d->writes[block]);
 
@@ -108,7 +110,7 @@ static bool block_is(const void *block, unsigned int seed)
  * A block may be newer than what its client was told, never older. What it is now
  * that no write is under way, it is from then on.
  */
-static int wrong_blocks(FIXTURE_DATA(served) *d)
+static int wrong_blocks(struct _test_data_served *d)
 {
 	void *buf = td_page_buf(BYTES, 0);
 	int i, wrong = 0;
@@ -125,7 +127,7 @@ static int wrong_blocks(FIXTURE_DATA(served) *d)
 	return wrong;
 }
 
-static int next_server(FIXTURE_DATA(served) *d)
+static int next_server(struct _test_data_served *d)
 {
 	return td_spawn_recovery(&d->td, &d->opts);
 }
