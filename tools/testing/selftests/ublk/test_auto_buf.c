@@ -34,25 +34,6 @@ static int live_with_auto_buf(struct testdev *td)
 
 TD_FIXTURE(live, live_with_auto_buf);
 
-/* Without td_next(): a request that failed never comes. */
-static int write_arrived(struct testdev *td, struct td_req *req, void *buf,
-			 __u32 len)
-{
-	int client = td_write(td, buf, len, TD_AREA, 0);
-	int ret = td_next(td, req);
-
-	return ret ? ret : client;
-}
-
-static int read_arrived(struct testdev *td, struct td_req *req, void *buf,
-			__u32 len)
-{
-	int client = td_read(td, buf, len, TD_AREA);
-	int ret = td_next(td, req);
-
-	return ret ? ret : client;
-}
-
 /* The pages of the request, if they are there, into @file. */
 static int save_pages(struct testdev *td, __u16 index, int file)
 {
@@ -86,7 +67,7 @@ TEST_F(live, pages_of_a_write_are_there)
 	struct td_req req;
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
-	client = write_arrived(td, &req, buf, 4096);
+	client = td_write_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(0, req.flags & UBLK_IO_F_NEED_REG_BUF);
 	EXPECT_EQ(td_auto_word(td, 0, req.tag), req.addr);
@@ -106,7 +87,7 @@ TEST_F(live, pages_of_a_read_are_there)
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	ASSERT_EQ(4096, pwrite(file, mine, 4096, 0));
-	client = read_arrived(td, &req, buf, 4096);
+	client = td_read_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(4096, td_fixed_io(&td->ring, IORING_OP_READ_FIXED, file,
 				    req.tag, 0, 4096, 0));
@@ -122,7 +103,7 @@ TEST_F(live, commit_takes_the_pages_back)
 	struct td_req req;
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
-	client = write_arrived(td, &req, td_page_buf(4096, 1), 4096);
+	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
 	EXPECT_EQ(4096, td_wait(td, client));
@@ -137,7 +118,7 @@ TEST_F(live, tag_serves_again_and_again)
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	for (i = 0; i < 20; i++) {
-		client = write_arrived(td, &req, td_page_buf(4096, 1), 4096);
+		client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 		ASSERT_LE(0, client);
 		ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
 		ASSERT_EQ(4096, td_wait(td, client));
@@ -170,7 +151,7 @@ TEST_F(live, request_waits_for_io_that_uses_its_pages)
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	ASSERT_EQ(0, pipe2(fds, O_CLOEXEC));
-	client = read_arrived(td, &req, buf, 4096);
+	client = td_read_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
 	sqe = io_uring_get_sqe(&td->ring);
 	io_uring_prep_read_fixed(sqe, fds[0], NULL, 4096, 0, req.tag);
@@ -190,7 +171,7 @@ TEST_F(live, pages_are_not_for_the_commands_of_zero_copy)
 	struct td_req req;
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(-EINVAL, td_side_cmd(td, UBLK_U_IO_REGISTER_IO_BUF, 0,
 				       req.tag, 3));
 	EXPECT_EQ(-EINVAL, td_side_cmd(td, UBLK_U_IO_UNREGISTER_IO_BUF, 0,
@@ -244,7 +225,7 @@ TEST_F(word, is_refused_by_commit_and_leaves_the_request)
 	ASSERT_EQ(0, td_fetch_all(td));
 	ASSERT_EQ(0, td_start(td));
 	ASSERT_EQ(0, td_open_disk(td));
-	client = write_arrived(td, &req, td_page_buf(4096, 1), 4096);
+	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	td->auto_bits = variant->bits;
 	EXPECT_EQ(-EINVAL, td_answer(td, &req, 4096));
@@ -275,7 +256,7 @@ TEST_F(live, buffer_beside_the_word_is_refused)
 	struct td_req req;
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(-EINVAL, td_io_cmd(td, UBLK_U_IO_COMMIT_AND_FETCH_REQ, 0,
 				     req.tag, 4096, (unsigned long)req.buf));
 	EXPECT_EQ(TD_PENDING, td_answer(td, &req, 4096));
@@ -308,7 +289,7 @@ TEST_F(live, tag_serves_on_after_a_failure)
 	ASSERT_EQ(-EIO, td_wait(td, td_write(td, buf, 4096, TD_AREA, 0)));
 	ASSERT_EQ(0, io_uring_unregister_buffers(&td->ring));
 	ASSERT_EQ(0, io_uring_register_buffers_sparse(&td->ring, 4));
-	client = write_arrived(td, &req, buf, 4096);
+	client = td_write_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
 	EXPECT_EQ(4096, td_wait(td, client));
@@ -352,7 +333,7 @@ TEST_F(fallback, is_not_used_without_need)
 	struct td_req req;
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(0, req.flags & UBLK_IO_F_NEED_REG_BUF);
 	EXPECT_EQ(td_auto_word(td, 0, req.tag), req.addr);
 	td_answer(td, &req, 4096);
@@ -367,7 +348,7 @@ TEST_F(fallback, server_copies_by_itself)
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG | UBLK_F_USER_COPY);
 	ASSERT_EQ(0, occupy(td, 0, 4));
-	client = write_arrived(td, &req, buf, 4096);
+	client = td_write_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
 	EXPECT_NE(0, req.flags & UBLK_IO_F_NEED_REG_BUF);
 	EXPECT_EQ(UBLK_IO_OP_WRITE, req.op);
@@ -392,7 +373,7 @@ TEST_F(fallback, server_registers_by_itself)
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG | UBLK_F_SUPPORT_ZERO_COPY);
 	ASSERT_EQ(0, occupy(td, 0, 4));
-	client = write_arrived(td, &req, buf, 4096);
+	client = td_write_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
 	EXPECT_NE(0, req.flags & UBLK_IO_F_NEED_REG_BUF);
 	ASSERT_EQ(1, io_uring_register_buffers_update_tag(&td->ring, req.tag,
@@ -425,7 +406,7 @@ TEST_F(fallback, commit_on_another_ring_leaves_the_pages)
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG | UBLK_F_SUPPORT_ZERO_COPY);
 	ASSERT_EQ(0, io_uring_queue_init(4, &ring, 0));
 	ASSERT_EQ(0, io_uring_register_buffers_sparse(&ring, 4));
-	client = write_arrived(td, &req, td_page_buf(4096, 1), 4096);
+	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 
 	cmd.tag = req.tag;
@@ -454,7 +435,7 @@ TEST_F(fallback, commit_takes_whatever_is_in_the_place)
 	int a, b;
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG | UBLK_F_SUPPORT_ZERO_COPY);
-	a = write_arrived(td, &first, td_page_buf(4096, 1), 4096);
+	a = td_write_arrived(td, &first, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, a);
 	b = td_write(td, td_page_buf(4096, 2), 4096, TD_AREA + 8192, 0);
 	ASSERT_EQ(0, td_next(td, &second));
@@ -480,7 +461,7 @@ TEST_F(live, request_ends_with_the_ring_that_has_its_pages)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
-	client = write_arrived(td, &req, td_page_buf(4096, 1), 4096);
+	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	td_detach(td);
 	EXPECT_EQ(-EIO, td_wait(td, client));

@@ -177,24 +177,12 @@ TEST_F(attached, start_works_after_an_interrupted_one)
 	EXPECT_EQ(0, start(td, getpid()));
 }
 
-/* Cancels the command in flight; its result arrives like any other. */
-static void cancel_ctl(struct testdev *td)
-{
-	struct io_uring_sync_cancel_reg reg = {
-		.fd = td->ctrl.fd,
-		.flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL,
-		.timeout = { .tv_sec = -1, .tv_nsec = -1 },
-	};
-
-	io_uring_register_sync_cancel(&td->ctrl.ring, &reg);
-}
-
 TEST_F(attached, canceled_start_ends_in_eintr)
 {
 	struct testdev *td = &self->td;
 
 	ASSERT_EQ(0, start_waiting(td));
-	cancel_ctl(td);
+	td_ctl_cancel(td);
 	EXPECT_EQ(-EINTR, td_ctl_wait(td));
 	EXPECT_EQ(UBLK_S_DEV_DEAD, td_state(td));
 }
@@ -204,7 +192,7 @@ TEST_F(attached, canceled_start_can_be_repeated)
 	struct testdev *td = &self->td;
 
 	ASSERT_EQ(0, start_waiting(td));
-	cancel_ctl(td);
+	td_ctl_cancel(td);
 	ASSERT_EQ(-EINTR, td_ctl_wait(td));
 	ASSERT_EQ(0, td_fetch_all(td));
 	EXPECT_EQ(0, start(td, getpid()));
@@ -212,27 +200,12 @@ TEST_F(attached, canceled_start_can_be_repeated)
 
 /* -- what ends the wait, apart from the tags ------------------------------- */
 
-/* A second way to send control commands while the first is asleep. */
-static int stop_by(struct testdev *td, __u32 op)
-{
-	struct ublksrv_ctrl_cmd cmd = { .dev_id = td->id, .queue_id = -1 };
-	struct ublk_ctrl ctrl;
-	int ret, res;
-
-	ret = ublk_ctrl_open(&ctrl);
-	if (!ret)
-		ret = ublk_ctrl_submit(&ctrl, op, &cmd);
-	if (!ret)
-		ret = ublk_ctrl_wait(&ctrl, TD_DEADLINE_MS, &res);
-	return ret ? ret : res;
-}
-
 TEST_F(attached, stop_with_a_server_ends_the_wait)
 {
 	struct testdev *td = &self->td;
 
 	ASSERT_EQ(0, start_waiting(td));
-	ASSERT_EQ(0, stop_by(td, UBLK_U_CMD_STOP_DEV));
+	ASSERT_EQ(0, td_ctl_beside(td, UBLK_U_CMD_STOP_DEV));
 	EXPECT_EQ(-EBUSY, td_ctl_wait(td));
 }
 
@@ -242,7 +215,7 @@ TEST_F(attached, delete_with_a_server_ends_the_wait)
 	int ret;
 
 	ASSERT_EQ(0, start_waiting(td));
-	ASSERT_EQ(0, stop_by(td, UBLK_U_CMD_DEL_DEV_ASYNC));
+	ASSERT_EQ(0, td_ctl_beside(td, UBLK_U_CMD_DEL_DEV_ASYNC));
 	ret = td_ctl_wait(td);
 	EXPECT_TRUE(ret == -EBUSY || ret == -ENODEV)
 		TH_LOG("START: %d", ret);
@@ -262,7 +235,7 @@ TEST_F(serverless, delete_without_a_server_ends_the_wait)
 	struct testdev *td = &self->td;
 
 	ASSERT_EQ(0, start_waiting(td));
-	ASSERT_EQ(0, stop_by(td, UBLK_U_CMD_DEL_DEV_ASYNC));
+	ASSERT_EQ(0, td_ctl_beside(td, UBLK_U_CMD_DEL_DEV_ASYNC));
 	EXPECT_EQ(-ENODEV, td_ctl_wait(td));
 }
 
@@ -271,7 +244,7 @@ TEST_F(serverless, stop_without_a_server_ends_the_wait)
 	struct testdev *td = &self->td;
 
 	ASSERT_EQ(0, start_waiting(td));
-	ASSERT_EQ(0, stop_by(td, UBLK_U_CMD_STOP_DEV));
+	ASSERT_EQ(0, td_ctl_beside(td, UBLK_U_CMD_STOP_DEV));
 	EXPECT_EQ(-ENODEV, td_ctl_wait(td));
 }
 
@@ -280,7 +253,7 @@ TEST_F(serverless, sync_delete_is_not_held_up_by_the_waiter)
 	struct testdev *td = &self->td;
 
 	ASSERT_EQ(0, start_waiting(td));
-	EXPECT_EQ(0, stop_by(td, UBLK_U_CMD_DEL_DEV));
+	EXPECT_EQ(0, td_ctl_beside(td, UBLK_U_CMD_DEL_DEV));
 	EXPECT_EQ(-ENODEV, td_ctl_wait(td));
 }
 

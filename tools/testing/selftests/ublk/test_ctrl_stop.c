@@ -317,24 +317,13 @@ TEST_F(attached, delete_succeeds_on_a_device_being_deleted)
 	EXPECT_EQ(0, td_ctl(td, UBLK_U_CMD_DEL_DEV_ASYNC, 0));
 }
 
-static void cancel_ctl(struct testdev *td)
-{
-	struct io_uring_sync_cancel_reg reg = {
-		.fd = td->ctrl.fd,
-		.flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL,
-		.timeout = { .tv_sec = -1, .tv_nsec = -1 },
-	};
-
-	io_uring_register_sync_cancel(&td->ctrl.ring, &reg);
-}
-
 TEST_F(attached, deletion_stands_if_its_wait_is_interrupted)
 {
 	struct testdev *td = &self->td;
 
 	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_DEL_DEV, 0));
 	td_settle(td, 200);
-	cancel_ctl(td);
+	td_ctl_cancel(td);
 	EXPECT_EQ(-EINTR, td_ctl_wait(td));
 	EXPECT_FALSE(has_node(td));
 	td_detach(td);

@@ -377,17 +377,6 @@ TEST_F(live, quiesce_can_be_repeated_after_a_timeout)
 	EXPECT_EQ(-ENODEV, td_wait_end(td, 0, reqs[0].tag));
 }
 
-static void cancel_ctl(struct testdev *td)
-{
-	struct io_uring_sync_cancel_reg reg = {
-		.fd = td->ctrl.fd,
-		.flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL,
-		.timeout = { .tv_sec = -1, .tv_nsec = -1 },
-	};
-
-	io_uring_register_sync_cancel(&td->ctrl.ring, &reg);
-}
-
 TEST_F(live, io_goes_on_after_a_canceled_quiesce)
 {
 	struct testdev *td = &self->td;
@@ -398,7 +387,7 @@ TEST_F(live, io_goes_on_after_a_canceled_quiesce)
 	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_QUIESCE_DEV, 0));
 	td_settle(td, 200);
 	late = late_read(td);
-	cancel_ctl(td);
+	td_ctl_cancel(td);
 	EXPECT_EQ(-EINTR, td_ctl_wait(td));
 	check_io(_metadata, td, reqs, clients, late);
 }

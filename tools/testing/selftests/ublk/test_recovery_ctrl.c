@@ -272,23 +272,12 @@ TEST_F(reattached, end_recovery_waits_for_the_last_tag)
 
 /* -- what else ends the wait ----------------------------------------------- */
 
-static void cancel_ctl(struct testdev *td)
-{
-	struct io_uring_sync_cancel_reg reg = {
-		.fd = td->ctrl.fd,
-		.flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL,
-		.timeout = { .tv_sec = -1, .tv_nsec = -1 },
-	};
-
-	io_uring_register_sync_cancel(&td->ctrl.ring, &reg);
-}
-
 TEST_F(reattached, canceled_end_recovery_ends_in_eintr)
 {
 	struct testdev *td = &self->td;
 
 	ASSERT_EQ(0, end_waiting(td));
-	cancel_ctl(td);
+	td_ctl_cancel(td);
 	EXPECT_EQ(-EINTR, td_ctl_wait(td));
 	EXPECT_EQ(UBLK_S_DEV_QUIESCED, td_state(td));
 }
@@ -298,7 +287,7 @@ TEST_F(reattached, canceled_end_recovery_can_be_repeated)
 	struct testdev *td = &self->td;
 
 	ASSERT_EQ(0, end_waiting(td));
-	cancel_ctl(td);
+	td_ctl_cancel(td);
 	ASSERT_EQ(-EINTR, td_ctl_wait(td));
 	ASSERT_EQ(0, td_fetch_all(td));
 	ASSERT_EQ(0, end(td, getpid()));
@@ -393,27 +382,12 @@ TEST_F(signalled, tags_that_were_fetched_before_the_signal_count)
 	EXPECT_EQ(0, end(td, getpid()));
 }
 
-/* A second way to send control commands while the first is asleep. */
-static int ctl_beside(struct testdev *td, __u32 op)
-{
-	struct ublksrv_ctrl_cmd cmd = { .dev_id = td->id, .queue_id = -1 };
-	struct ublk_ctrl ctrl;
-	int ret, res;
-
-	ret = ublk_ctrl_open(&ctrl);
-	if (!ret)
-		ret = ublk_ctrl_submit(&ctrl, op, &cmd);
-	if (!ret)
-		ret = ublk_ctrl_wait(&ctrl, TD_DEADLINE_MS, &res);
-	return ret ? ret : res;
-}
-
 TEST_F(reattached, stop_ends_the_wait_of_end_recovery)
 {
 	struct testdev *td = &self->td;
 
 	ASSERT_EQ(0, end_waiting(td));
-	ASSERT_EQ(0, ctl_beside(td, UBLK_U_CMD_STOP_DEV));
+	ASSERT_EQ(0, td_ctl_beside(td, UBLK_U_CMD_STOP_DEV));
 	EXPECT_EQ(-EBUSY, td_ctl_wait(td));
 }
 
@@ -423,7 +397,7 @@ TEST_F(reattached, delete_ends_the_wait_of_end_recovery)
 	int ret;
 
 	ASSERT_EQ(0, end_waiting(td));
-	ASSERT_EQ(0, ctl_beside(td, UBLK_U_CMD_DEL_DEV_ASYNC));
+	ASSERT_EQ(0, td_ctl_beside(td, UBLK_U_CMD_DEL_DEV_ASYNC));
 	ret = td_ctl_wait(td);
 	EXPECT_TRUE(ret == -EBUSY || ret == -ENODEV) TH_LOG("END: %d", ret);
 }
@@ -434,7 +408,7 @@ TEST_F(quiesced, delete_without_a_server_ends_the_wait_of_end_recovery)
 
 	td_close_disk(td);
 	ASSERT_EQ(0, end_waiting(td));
-	ASSERT_EQ(0, ctl_beside(td, UBLK_U_CMD_DEL_DEV));
+	ASSERT_EQ(0, td_ctl_beside(td, UBLK_U_CMD_DEL_DEV));
 	EXPECT_EQ(-ENODEV, td_ctl_wait(td));
 }
 
@@ -443,7 +417,7 @@ TEST_F(quiesced, stop_without_a_server_ends_the_wait_of_end_recovery)
 	struct testdev *td = &self->td;
 
 	ASSERT_EQ(0, end_waiting(td));
-	ASSERT_EQ(0, ctl_beside(td, UBLK_U_CMD_STOP_DEV));
+	ASSERT_EQ(0, td_ctl_beside(td, UBLK_U_CMD_STOP_DEV));
 	EXPECT_EQ(-ENODEV, td_ctl_wait(td));
 }
 

@@ -21,25 +21,6 @@ static int live_with_user_copy(struct testdev *td)
 
 TD_FIXTURE(live, live_with_user_copy);
 
-/* A request of the client that the server has in its hands. */
-static int write_arrived(struct testdev *td, struct td_req *req, void *buf,
-			 __u32 len)
-{
-	int client = td_write(td, buf, len, TD_AREA, 0);
-	int ret = td_next(td, req);
-
-	return ret ? ret : client;
-}
-
-static int read_arrived(struct testdev *td, struct td_req *req, void *buf,
-			__u32 len)
-{
-	int client = td_read(td, buf, len, TD_AREA);
-	int ret = td_next(td, req);
-
-	return ret ? ret : client;
-}
-
 /* -- what it is for -------------------------------------------------------- */
 
 TEST_F(live, server_takes_the_data_of_a_write)
@@ -50,7 +31,7 @@ TEST_F(live, server_takes_the_data_of_a_write)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
-	client = write_arrived(td, &req, buf, 8192);
+	client = td_write_arrived(td, &req, buf, 8192);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(0, req.addr);
 	EXPECT_EQ(8192, td_take(td, &req, mine, 8192, 0));
@@ -67,7 +48,7 @@ TEST_F(live, server_brings_the_data_of_a_read)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
-	client = read_arrived(td, &req, buf, 8192);
+	client = td_read_arrived(td, &req, buf, 8192);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(8192, td_bring(td, &req, mine, 8192, 0));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 8192));
@@ -83,7 +64,7 @@ TEST_F(live, data_is_brought_in_parts_of_any_size)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
-	client = read_arrived(td, &req, buf, 8192);
+	client = td_read_arrived(td, &req, buf, 8192);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(8191 - 4097, td_bring(td, &req, mine + 4097, 8191 - 4097, 4097));
 	EXPECT_EQ(4097, td_bring(td, &req, mine, 4097, 0));
@@ -138,7 +119,7 @@ TEST_F(live, any_thread_takes_the_data)
 	struct other other = { td, &req, mine };
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
-	ASSERT_LE(0, write_arrived(td, &req, buf, 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, buf, 4096));
 	EXPECT_EQ(4096, td_in_thread(take_from_here, &other));
 	EXPECT_EQ(0, memcmp(buf, mine, 4096));
 	td_answer(td, &req, 4096);
@@ -153,7 +134,7 @@ TEST_F(live, copy_ends_with_the_request)
 	struct td_req req;
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(4096, td_take(td, &req, mine, 8192, 0));
 	EXPECT_EQ(96, td_take(td, &req, mine, 8192, 4000));
 	EXPECT_EQ(0, td_take(td, &req, mine, 8192, 4096));
@@ -167,7 +148,7 @@ TEST_F(live, copy_beyond_the_request_is_refused)
 	char c;
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(-EINVAL, td_take(td, &req, &c, 1, 4097));
 	EXPECT_EQ(-EINVAL, td_take(td, &req, &c, 1, (1U << 25) - 1));
 	td_answer(td, &req, 4096);
@@ -181,7 +162,7 @@ TEST_F(live, fault_makes_a_copy_short)
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	mprotect(mine + 4096, 4096, PROT_NONE);
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(8192, 1), 8192));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(8192, 1), 8192));
 	EXPECT_EQ(4096, td_take(td, &req, mine, 8192, 0));
 	EXPECT_EQ(0, td_take(td, &req, mine + 4096, 4096, 0));
 	td_answer(td, &req, 8192);
@@ -194,10 +175,10 @@ TEST_F(live, copy_in_the_wrong_direction_is_refused)
 	struct td_req req;
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(-EACCES, td_bring(td, &req, mine, 4096, 0));
 	td_answer(td, &req, 4096);
-	ASSERT_LE(0, read_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_read_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(-EACCES, td_take(td, &req, mine, 4096, 0));
 	EXPECT_EQ(-EINVAL, td_take(td, &req, mine, 4096, 4097));
 	td_answer(td, &req, 4096);
@@ -261,7 +242,7 @@ TEST_F(live, committed_request_has_no_data)
 	struct td_req req;
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
 	EXPECT_EQ(-EINVAL, take_when_idle(td, &req));
 }
@@ -304,7 +285,7 @@ TEST_F(live, memory_of_a_ring_is_refused)
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	ASSERT_EQ(0, io_uring_queue_init(4, &ring, 0));
 	ASSERT_EQ(0, io_uring_register_buffers(&ring, &iov, 1));
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(-EACCES, td_fixed_io(&ring, IORING_OP_READ_FIXED, td->cdev, 0,
 				       (unsigned long)mine, 4096,
 				       td_pos(req.queue, req.tag, 0)));
@@ -331,7 +312,7 @@ TEST_F(live, small_copy_needs_no_waiting)
 	struct td_req req;
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
-	ASSERT_LE(0, write_arrived(td, &req, buf, BIG));
+	ASSERT_LE(0, td_write_arrived(td, &req, buf, BIG));
 	EXPECT_EQ(16384, take_nowait(td, &req, mine, 16384, 0));
 	EXPECT_EQ(0, memcmp(buf, mine, 16384));
 	td_answer(td, &req, BIG);
@@ -344,7 +325,7 @@ TEST_F(live, large_copy_without_waiting_is_refused)
 	struct td_req req;
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(BIG, 1), BIG));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(BIG, 1), BIG));
 	EXPECT_EQ(-EAGAIN, take_nowait(td, &req, mine, BIG, 0));
 	/* Little of the request is left, or of the memory. */
 	EXPECT_EQ(4096, take_nowait(td, &req, mine, BIG, BIG - 4096));
@@ -361,7 +342,7 @@ TEST_F(live, copy_that_faults_without_waiting_is_refused)
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	mine[0] = 1;
-	ASSERT_LE(0, write_arrived(td, &req, buf, 8192));
+	ASSERT_LE(0, td_write_arrived(td, &req, buf, 8192));
 	EXPECT_EQ(-EAGAIN, take_nowait(td, &req, mine, 8192, 0));
 	EXPECT_EQ(4096, take_nowait(td, &req, mine, 4096, 0));
 	EXPECT_EQ(8192, td_take(td, &req, mine, 8192, 0));
@@ -380,7 +361,7 @@ TEST_F(live, io_uring_copies_to_memory_that_is_not_there_yet)
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	ASSERT_EQ(0, io_uring_queue_init(4, &ring, 0));
-	ASSERT_LE(0, write_arrived(td, &req, buf, 8192));
+	ASSERT_LE(0, td_write_arrived(td, &req, buf, 8192));
 	sqe = io_uring_get_sqe(&ring);
 	io_uring_prep_read(sqe, td->cdev, mine, 8192,
 			   td_pos(req.queue, req.tag, 0));
@@ -403,7 +384,7 @@ TEST_F(live, io_uring_copies_any_length)
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	ASSERT_EQ(0, io_uring_queue_init(4, &ring, 0));
-	ASSERT_LE(0, write_arrived(td, &req, buf, BIG));
+	ASSERT_LE(0, td_write_arrived(td, &req, buf, BIG));
 	for (len = 4096; len <= BIG; len *= 2) {
 		struct io_uring_cqe *cqe;
 		struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
@@ -433,7 +414,7 @@ TEST_F(live, io_uring_copies_a_page_inline)
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	/* What is not done at once is refused, and not given to a worker. */
 	ASSERT_EQ(0, io_uring_queue_init(4, &ring, 0));
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	sqe = io_uring_get_sqe(&ring);
 	io_uring_prep_read(sqe, td->cdev, mine, 4096,
 			   td_pos(req.queue, req.tag, 0));
@@ -454,7 +435,7 @@ TEST_F(live, commit_with_a_buffer_is_refused)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
-	client = write_arrived(td, &req, td_page_buf(4096, 1), 4096);
+	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(-EINVAL, td_io_cmd(td, UBLK_U_IO_COMMIT_AND_FETCH_REQ, 0,
 				     req.tag, 4096, (unsigned long)req.buf));
@@ -493,7 +474,7 @@ TEST_F(live, get_data_is_refused)
 	struct td_req req;
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(UBLK_IO_RES_OK, req.res);
 	EXPECT_EQ(-EINVAL, td_io_cmd(td, UBLK_U_IO_NEED_GET_DATA, 0, req.tag, 0,
 				     (unsigned long)req.buf));
@@ -510,7 +491,7 @@ TEST_F(live, rest_of_a_short_read_comes_again)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
-	client = read_arrived(td, &req, buf, 8192);
+	client = td_read_arrived(td, &req, buf, 8192);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(4096, td_bring(td, &req, mine, 4096, 0));
 	td_answer(td, &req, 4096);
@@ -530,7 +511,7 @@ TEST_F(live, rest_of_a_short_write_comes_again)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
-	client = write_arrived(td, &req, buf, 8192);
+	client = td_write_arrived(td, &req, buf, 8192);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(512, td_take(td, &req, mine, 512, 0));
 	td_answer(td, &req, 512);
@@ -570,8 +551,8 @@ TEST_F(odd, result_is_taken_as_in_copy_mode)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
-	client = variant->write ? write_arrived(td, &req, buf, 4096) :
-				  read_arrived(td, &req, buf, 4096);
+	client = variant->write ? td_write_arrived(td, &req, buf, 4096) :
+				  td_read_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
 	td_answer(td, &req, variant->result);
 	EXPECT_EQ(variant->seen, td_wait(td, client));
@@ -623,7 +604,7 @@ TEST_F(live, request_waits_for_a_copy_under_way)
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	copy.page = map_disk(td, TD_AREA + (1 << 20));
 	ASSERT_NE(NULL, copy.page);
-	client = write_arrived(td, &req, buf, 4096);
+	client = td_write_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, copy_slowly, &copy));

@@ -30,25 +30,6 @@ static int unreg(struct testdev *td, __u64 index)
 			   index);
 }
 
-/* A request of the client that the server has in its hands. */
-static int write_arrived(struct testdev *td, struct td_req *req, void *buf,
-			 __u32 len)
-{
-	int client = td_write(td, buf, len, TD_AREA, 0);
-	int ret = td_next(td, req);
-
-	return ret ? ret : client;
-}
-
-static int read_arrived(struct testdev *td, struct td_req *req, void *buf,
-			__u32 len)
-{
-	int client = td_read(td, buf, len, TD_AREA);
-	int ret = td_next(td, req);
-
-	return ret ? ret : client;
-}
-
 /* -- what it is for -------------------------------------------------------- */
 
 TEST_F(live, pages_of_a_write_go_to_a_file)
@@ -59,7 +40,7 @@ TEST_F(live, pages_of_a_write_go_to_a_file)
 	struct td_req req;
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
-	client = write_arrived(td, &req, buf, 8192);
+	client = td_write_arrived(td, &req, buf, 8192);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(0, req.addr);
 	ASSERT_EQ(0, reg(td, &req, 0));
@@ -81,7 +62,7 @@ TEST_F(live, pages_of_a_read_come_from_a_file)
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	ASSERT_EQ(8192, pwrite(file, mine, 8192, 0));
-	client = read_arrived(td, &req, buf, 8192);
+	client = td_read_arrived(td, &req, buf, 8192);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(0, reg(td, &req, 3));
 	EXPECT_EQ(4096, td_fixed_io(&td->ring, IORING_OP_READ_FIXED, file, 3,
@@ -102,7 +83,7 @@ TEST_F(live, pages_serve_in_one_direction_only)
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	ASSERT_EQ(0, ftruncate(file, 4096));
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	ASSERT_EQ(0, reg(td, &req, 0));
 	EXPECT_EQ(-EFAULT, td_fixed_io(&td->ring, IORING_OP_READ_FIXED, file, 0,
 				       0, 4096, 0));
@@ -118,7 +99,7 @@ TEST_F(live, command_from_a_worker_registers_too)
 	struct td_req req;
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	td->sqe_flags = IOSQE_ASYNC;
 	EXPECT_EQ(0, reg(td, &req, 0));
 	EXPECT_EQ(-EBUSY, reg(td, &req, 0));
@@ -137,7 +118,7 @@ TEST_F(live, request_waits_for_its_buffer)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
-	client = write_arrived(td, &req, td_page_buf(4096, 1), 4096);
+	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(0, reg(td, &req, 0));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
@@ -154,7 +135,7 @@ TEST_F(live, request_waits_for_all_its_buffers)
 	int client, i;
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
-	client = write_arrived(td, &req, td_page_buf(4096, 1), 4096);
+	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	for (i = 0; i < RING_BUFS; i++)
 		ASSERT_EQ(0, reg(td, &req, i));
@@ -175,7 +156,7 @@ TEST_F(live, tag_serves_again_after_its_buffer_is_gone)
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	for (i = 0; i < 20; i++) {
-		client = write_arrived(td, &req, td_page_buf(4096, 1), 4096);
+		client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 		ASSERT_LE(0, client);
 		ASSERT_EQ(0, reg(td, &req, 0));
 		ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
@@ -191,7 +172,7 @@ TEST_F(live, error_waits_for_the_buffer_too)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
-	client = read_arrived(td, &req, td_page_buf(4096, 1), 4096);
+	client = td_read_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(0, reg(td, &req, 0));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, -ENOSPC));
@@ -208,7 +189,7 @@ TEST_F(live, rest_of_a_short_write_waits_for_the_buffer_too)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
-	client = write_arrived(td, &req, td_page_buf(8192, 1), 8192);
+	client = td_write_arrived(td, &req, td_page_buf(8192, 1), 8192);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(0, reg(td, &req, 0));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
@@ -233,7 +214,7 @@ TEST_F(live, request_waits_for_io_that_uses_its_buffer)
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	ASSERT_EQ(0, pipe2(fds, O_CLOEXEC));
-	client = read_arrived(td, &req, buf, 4096);
+	client = td_read_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(0, reg(td, &req, 0));
 	sqe = io_uring_get_sqe(&td->ring);
@@ -257,7 +238,7 @@ TEST_F(live, stop_waits_for_the_buffer)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
-	client = write_arrived(td, &req, td_page_buf(4096, 1), 4096);
+	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(0, reg(td, &req, 0));
 	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_STOP_DEV, 0));
@@ -311,7 +292,7 @@ TEST_F(live, any_task_registers_on_its_ring)
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY |
 			    UBLK_F_BUF_REG_OFF_DAEMON);
 	ASSERT_EQ(0, foreign_ring(&f));
-	client = write_arrived(td, &req, td_page_buf(4096, 1), 4096);
+	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(0, td_in_thread(reg_from_here, &f));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
@@ -332,7 +313,7 @@ TEST_F(live, end_of_a_ring_gives_its_buffers_back)
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY |
 			    UBLK_F_BUF_REG_OFF_DAEMON);
 	ASSERT_EQ(0, foreign_ring(&f));
-	client = write_arrived(td, &req, td_page_buf(4096, 1), 4096);
+	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(0, td_in_thread(reg_from_here, &f));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
@@ -378,7 +359,7 @@ TEST_F(live, server_cannot_register_what_it_has_committed)
 	struct td_req req;
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	ASSERT_EQ(0, reg(td, &req, 0));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
 	/* The request is not over, but the server's part in it is. */
@@ -392,7 +373,7 @@ TEST_F(live, place_has_to_be_there_and_empty)
 	struct td_req req;
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(-EINVAL, reg(td, &req, RING_BUFS));
 	EXPECT_EQ(-EINVAL, reg(td, &req, 0xffffffffULL));
 	ASSERT_EQ(0, reg(td, &req, 1));
@@ -455,7 +436,7 @@ TEST_F(live, commit_with_a_buffer_is_refused)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
-	client = write_arrived(td, &req, td_page_buf(4096, 1), 4096);
+	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(-EINVAL, td_io_cmd(td, UBLK_U_IO_COMMIT_AND_FETCH_REQ, 0,
 				     req.tag, 4096, (unsigned long)req.buf));
@@ -470,7 +451,7 @@ TEST_F(live, data_cannot_be_taken_without_user_copy)
 	char c;
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(-EACCES, td_take(td, &req, &c, 1, 0));
 	td_answer(td, &req, 4096);
 }
@@ -511,7 +492,7 @@ TEST_F(without, zero_copy_nothing_is_registered)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	ASSERT_LE(0, write_arrived(td, &req, td_page_buf(4096, 1), 4096));
+	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(-EINVAL, reg(td, &req, 0));
 	EXPECT_EQ(-EINVAL, unreg(td, 0));
 	td_answer(td, &req, 4096);
@@ -534,7 +515,7 @@ TEST_F(both, ways_to_the_data_can_be_mixed)
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY | UBLK_F_USER_COPY);
 	ASSERT_EQ(8192, pwrite(file, mine, 8192, 0));
-	client = read_arrived(td, &req, buf, 8192);
+	client = td_read_arrived(td, &req, buf, 8192);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(0, reg(td, &req, 0));
 	EXPECT_EQ(4096, td_fixed_io(&td->ring, IORING_OP_READ_FIXED, file, 0,
@@ -560,7 +541,7 @@ TEST_F(live, buffer_outlives_its_server)
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY |
 			    UBLK_F_BUF_REG_OFF_DAEMON);
 	ASSERT_EQ(0, foreign_ring(&f));
-	held = write_arrived(td, &req, buf, 4096);
+	held = td_write_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, held);
 	ASSERT_EQ(0, td_in_thread(reg_from_here, &f));
 	other = td_write(td, buf, 4096, TD_AREA + 4096, 0);
@@ -585,7 +566,7 @@ TEST_F(live, committed_result_stands_after_the_death)
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY |
 			    UBLK_F_BUF_REG_OFF_DAEMON);
 	ASSERT_EQ(0, foreign_ring(&f));
-	client = write_arrived(td, &req, td_page_buf(4096, 1), 4096);
+	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(0, td_in_thread(reg_from_here, &f));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
@@ -694,7 +675,7 @@ FIXTURE_SETUP(next)
 	ASSERT_EQ(0, td_go_live(td));
 	self->f = (struct foreign) { .td = td, .req = &self->req };
 	ASSERT_EQ(0, foreign_ring(&self->f));
-	self->client = write_arrived(td, &self->req, td_page_buf(4096, 1), 4096);
+	self->client = td_write_arrived(td, &self->req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, self->client);
 	ASSERT_EQ(0, td_in_thread(reg_from_here, &self->f));
 }

@@ -349,6 +349,31 @@ int td_ctl_wait(struct testdev *td)
 	return res;
 }
 
+void td_ctl_cancel(struct testdev *td)
+{
+	struct io_uring_sync_cancel_reg reg = {
+		.fd = td->ctrl.fd,
+		.flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL,
+		.timeout = { .tv_sec = -1, .tv_nsec = -1 },
+	};
+
+	io_uring_register_sync_cancel(&td->ctrl.ring, &reg);
+}
+
+int td_ctl_beside(struct testdev *td, __u32 op)
+{
+	struct ublksrv_ctrl_cmd cmd = { .dev_id = td->id, .queue_id = -1 };
+	struct ublk_ctrl ctrl;
+	int ret, res;
+
+	ret = ublk_ctrl_open(&ctrl);
+	if (!ret)
+		ret = ublk_ctrl_submit(&ctrl, op, &cmd);
+	if (!ret)
+		ret = ublk_ctrl_wait(&ctrl, TD_DEADLINE_MS, &res);
+	return ret ? ret : res;
+}
+
 int td_ctl(struct testdev *td, __u32 op, __u64 data)
 {
 	int ret = td_ctl_send(td, op, data);
@@ -724,6 +749,22 @@ int td_answer(struct testdev *td, const struct td_req *req, int result)
 {
 	return td_io_cmd(td, UBLK_U_IO_COMMIT_AND_FETCH_REQ, req->queue,
 			 req->tag, result, td_addr(td, req->buf));
+}
+
+int td_write_arrived(struct testdev *td, struct td_req *req, void *buf, __u32 len)
+{
+	int client = td_write(td, buf, len, TD_AREA, 0);
+	int ret = td_next(td, req);
+
+	return ret ? ret : client;
+}
+
+int td_read_arrived(struct testdev *td, struct td_req *req, void *buf, __u32 len)
+{
+	int client = td_read(td, buf, len, TD_AREA);
+	int ret = td_next(td, req);
+
+	return ret ? ret : client;
 }
 
 loff_t td_pos(__u16 queue, __u16 tag, __u32 offset)

@@ -120,6 +120,10 @@ int td_recover(struct testdev *td);
 int td_ctl(struct testdev *td, __u32 op, __u64 data);
 int td_ctl_send(struct testdev *td, __u32 op, __u64 data);
 int td_ctl_wait(struct testdev *td);
+/* Cancels the command in flight; its result arrives like any other. */
+void td_ctl_cancel(struct testdev *td);
+/* A second way to send control commands while the first is asleep. */
+int td_ctl_beside(struct testdev *td, __u32 op);
 int td_ctl_buf(struct testdev *td, __u32 op, const void *buf, __u16 len,
 	       __u64 data);
 int td_state(struct testdev *td);
@@ -167,6 +171,9 @@ int td_writev(struct testdev *td, const struct iovec *iov, unsigned int nr,
 	      __u64 offset);
 int td_fallocate(struct testdev *td, int mode, __u64 offset, __u64 len);
 int td_discard(struct testdev *td, __u64 offset, __u64 len);
+/* A request of the client that the server has in its hands: the client's number. */
+int td_write_arrived(struct testdev *td, struct td_req *req, void *buf, __u32 len);
+int td_read_arrived(struct testdev *td, struct td_req *req, void *buf, __u32 len);
 int td_wait(struct testdev *td, int client);
 bool td_done(struct testdev *td, int client);
 
