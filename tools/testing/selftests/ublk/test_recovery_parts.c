@@ -103,9 +103,10 @@ static void helper_serve(struct helper *h, __u16 tag)
 	if (d->start_sector << 9 >= TD_AREA && d->start_sector << 9 < TD_AREA_END)
 		eventfd_write(h->held, 1);
 	else
-		td_io_cmd_on(h->ring, h->td->cdev, UBLK_U_IO_COMMIT_AND_FETCH_REQ,
-			     1, tag, d->nr_sectors << 9,
-			     (unsigned long)td_buf(h->td, 1, tag));
+		td_send_io_cmd_on(h->ring, h->td->cdev,
+				  UBLK_U_IO_COMMIT_AND_FETCH_REQ, 1, tag,
+				  d->nr_sectors << 9,
+				  (unsigned long)td_buf(h->td, 1, tag));
 }
 
 static void *helper_main(void *arg)

@@ -39,9 +39,9 @@ static void serve_tag_1(struct other *o, struct io_uring *ring)
 		if (res < 0)
 			return;
 		o->served++;
-		td_io_cmd_on(ring, td->cdev, UBLK_U_IO_COMMIT_AND_FETCH_REQ, 0,
-			     1, td_desc(td, 0, 1)->nr_sectors << 9,
-			     (unsigned long)td_buf(td, 0, 1));
+		td_send_io_cmd_on(ring, td->cdev, UBLK_U_IO_COMMIT_AND_FETCH_REQ,
+				  0, 1, td_desc(td, 0, 1)->nr_sectors << 9,
+				  (unsigned long)td_buf(td, 0, 1));
 	}
 }
 

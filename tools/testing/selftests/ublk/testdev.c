@@ -554,20 +554,27 @@ int td_side_cmd(struct testdev *td, __u32 op, __u16 queue, __u16 tag,
 			   td->cookie << 32 | (__u32)queue << 16 | tag);
 }
 
-/* The same for a thread with a ring of its own. */
-int td_io_cmd_on(struct io_uring *ring, int cdev, __u32 op, __u16 queue,
-		 __u16 tag, int result, __u64 addr)
+/* For a thread with a ring of its own, which sees what comes of it there. */
+void td_send_io_cmd_on(struct io_uring *ring, int cdev, __u32 op, __u16 queue,
+		       __u16 tag, int result, __u64 addr)
 {
 	struct ublksrv_io_cmd cmd = {
 		.q_id = queue, .tag = tag, .result = result, .addr = addr,
 	};
 	struct io_uring_sqe *sqe = next_sqe(ring);
-	struct io_uring_cqe *cqe;
-	int res;
 
 	prep_io_cmd(sqe, cdev, op, &cmd);
 	sqe->user_data = tag;
 	io_uring_submit(ring);
+}
+
+int td_io_cmd_on(struct io_uring *ring, int cdev, __u32 op, __u16 queue,
+		 __u16 tag, int result, __u64 addr)
+{
+	struct io_uring_cqe *cqe;
+	int res;
+
+	td_send_io_cmd_on(ring, cdev, op, queue, tag, result, addr);
 	if (io_uring_peek_cqe(ring, &cqe))
 		return TD_PENDING;
 	res = cqe->res;

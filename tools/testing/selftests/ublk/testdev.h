@@ -133,8 +133,14 @@ bool td_wait_state(struct testdev *td, int state);
 /* An I/O command: its immediate error, or TD_PENDING. */
 int td_io_cmd(struct testdev *td, __u32 op, __u16 queue, __u16 tag, int result,
 	      __u64 addr);
+/*
+ * On a ring of one's own: whatever comes first is taken for the answer, so once
+ * requests may arrive there, only the one that does not look.
+ */
 int td_io_cmd_on(struct io_uring *ring, int cdev, __u32 op, __u16 queue,
 		 __u16 tag, int result, __u64 addr);
+void td_send_io_cmd_on(struct io_uring *ring, int cdev, __u32 op, __u16 queue,
+		       __u16 tag, int result, __u64 addr);
 int td_fetch(struct testdev *td, __u16 queue, __u16 tag);
 int td_next(struct testdev *td, struct td_req *req);
 int td_answer(struct testdev *td, const struct td_req *req, int result);
