@@ -321,17 +321,6 @@ TEST_F(live, start_of_a_deleted_device_does_not_wait)
 
 /* -- life after life ------------------------------------------------------- */
 
-static bool can_attach(void *arg)
-{
-	return td_attach(arg) == 0;
-}
-
-/* Not while udev has the old disk open. */
-static bool can_start(void *arg)
-{
-	return start(arg, getpid()) == 0;
-}
-
 TEST_F(live, stopped_device_can_be_served_again)
 {
 	struct testdev *td = &self->td;
@@ -339,9 +328,7 @@ TEST_F(live, stopped_device_can_be_served_again)
 	td_close_disk(td);
 	ASSERT_EQ(0, td_ctl(td, UBLK_U_CMD_STOP_DEV, 0));
 	td_detach(td);
-	ASSERT_TRUE(td_poll_until(can_attach, td));
-	ASSERT_EQ(0, td_fetch_all(td));
-	ASSERT_TRUE(td_poll_until(can_start, td));
+	ASSERT_EQ(0, td_serve_again(td));
 	EXPECT_EQ(UBLK_S_DEV_LIVE, td_state(td));
 }
 
@@ -351,9 +338,7 @@ TEST_F(live, device_whose_server_left_can_be_served_again)
 
 	td_close_disk(td);
 	td_detach(td);
-	ASSERT_TRUE(td_poll_until(can_attach, td));
-	ASSERT_EQ(0, td_fetch_all(td));
-	ASSERT_TRUE(td_poll_until(can_start, td));
+	ASSERT_EQ(0, td_serve_again(td));
 	EXPECT_EQ(UBLK_S_DEV_LIVE, td_state(td));
 }
 

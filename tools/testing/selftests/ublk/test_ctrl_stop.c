@@ -196,11 +196,6 @@ TEST_F(live, try_stop_that_was_refused_leaves_the_disk_usable)
 	EXPECT_EQ(0, td_open_disk(td));
 }
 
-static bool can_attach(void *arg)
-{
-	return td_attach(arg) == 0;
-}
-
 static int open_disk_as_nobody(void *arg)
 {
 	struct testdev *td = arg;
@@ -224,9 +219,7 @@ TEST_F(live, disk_can_be_opened_by_anyone_when_started_after_try_stop)
 	td_close_disk(td);
 	ASSERT_TRUE(td_poll_until(is_stopped_by_try, td));
 	td_detach(td);
-	ASSERT_TRUE(td_poll_until(can_attach, td));
-	ASSERT_EQ(0, td_fetch_all(td));
-	ASSERT_EQ(0, td_start(td));
+	ASSERT_EQ(0, td_serve_again(td));
 	EXPECT_EQ(0, td_in_child(open_disk_as_nobody, td));
 }
 

@@ -45,11 +45,6 @@ static bool is_dead(void *arg)
 	return td_state(arg) == UBLK_S_DEV_DEAD;
 }
 
-static bool can_attach(void *arg)
-{
-	return td_attach(arg) == 0;
-}
-
 /* -- SIGKILL --------------------------------------------------------------- */
 
 TEST_F(held, read_in_hand_fails)
@@ -177,9 +172,7 @@ TEST_F(held, another_server_can_take_over_the_dead_device)
 	td->info.max_io_buf_bytes = UBLK_DEFAULT_BUF;
 	ASSERT_EQ(0, td_kill_server(td));
 	td_close_disk(td);
-	ASSERT_TRUE(td_poll_until(can_attach, td));
-	ASSERT_EQ(0, td_fetch_all(td));
-	ASSERT_EQ(0, td_start(td));
+	ASSERT_EQ(0, td_serve_again(td));
 	ASSERT_EQ(0, td_open_disk(td));
 	td->answer_all = true;
 	EXPECT_EQ(4096, td_wait(td, td_read(td, td_page_buf(4096, 0), 4096,
@@ -322,7 +315,7 @@ TEST_F(driver, server_that_fetched_half_its_tags_can_come_back)
 	for (round = 0; round < 3; round++) {
 		ASSERT_EQ(TD_PENDING, td_fetch(td, 0, round));
 		td_detach(td);
-		ASSERT_TRUE(td_poll_until(can_attach, td));
+		ASSERT_EQ(0, td_attach_again(td));
 	}
 	ASSERT_EQ(0, td_fetch_all(td));
 	EXPECT_EQ(0, td_start(td));

@@ -399,9 +399,7 @@ TEST_F(quiesced, stopped_disk_can_be_served_anew)
 	ASSERT_EQ(0, td_ctl(td, UBLK_U_CMD_STOP_DEV, 0));
 	EXPECT_EQ(-EIO, td_wait(td, client));
 	td_close_disk(td);
-	ASSERT_EQ(0, td_attach(td));
-	ASSERT_EQ(0, td_fetch_all(td));
-	ASSERT_EQ(0, td_start(td));
+	ASSERT_EQ(0, td_serve_again(td));
 	ASSERT_EQ(0, td_open_disk(td));
 	td->answer_all = true;
 	EXPECT_EQ(4096, td_wait(td, send_read(td, 0)));

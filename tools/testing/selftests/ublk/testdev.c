@@ -608,6 +608,43 @@ int td_start(struct testdev *td)
 	return td_ctl(td, UBLK_U_CMD_START_DEV, getpid());
 }
 
+struct start {
+	struct testdev *td;
+	int ret;
+};
+
+/* Or failed for another reason than a disk that is there. */
+static bool is_started(void *arg)
+{
+	struct start *start = arg;
+
+	start->ret = td_start(start->td);
+	return start->ret != -EEXIST;
+}
+
+static bool can_attach(void *arg)
+{
+	return td_attach(arg) == 0;
+}
+
+int td_attach_again(struct testdev *td)
+{
+	return td_poll_until(can_attach, td) ? 0 : -EBUSY;
+}
+
+int td_serve_again(struct testdev *td)
+{
+	struct start start = { .td = td };
+	int ret = td_attach_again(td);
+
+	if (!ret)
+		ret = td_fetch_all(td);
+	if (ret)
+		return ret;
+	td_poll_until(is_started, &start);
+	return start.ret;
+}
+
 /*
  * Keeps udev away, which respects such a lock. A read of its own that nobody
  * answers, with the disk's mutex held, would be in everybody's way.

@@ -101,6 +101,12 @@ int td_set_params(struct testdev *td);
 int td_attach(struct testdev *td);
 int td_fetch_all(struct testdev *td);
 int td_start(struct testdev *td);
+/*
+ * The device had a server, and a disk, before: the server may be on its way out,
+ * and udev may have the old disk open.
+ */
+int td_attach_again(struct testdev *td);
+int td_serve_again(struct testdev *td);
 int td_open_disk(struct testdev *td);
 int td_close_disk(struct testdev *td);
 int td_detach(struct testdev *td);
