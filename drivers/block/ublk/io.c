@@ -14,12 +14,10 @@
  *                                                     request ended
  */
 #include <linux/blk-mq.h>
-#include <linux/capability.h>
 #include <linux/nospec.h>
-#include <linux/pid.h>
 #include <linux/sched/signal.h>
 
-#include "slot.h"
+#include "io.h"
 
 /* A WRITE of which no byte can be copied is tried again. */
 #define UBLK_COPY_RETRY_MS	3
@@ -186,8 +184,16 @@ static void ublk_slot_answer_copy(struct ublk_slot *slot, s32 result, u64 addr)
 	ublk_slot_done(slot, copied);
 }
 
-static void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot,
-			     s32 result, u64 addr)
+/**
+ * ublk_slot_answer - settle how a request ends, by its server's answer
+ * @q:		queue of the slot
+ * @slot:	BUSY slot of the request
+ * @result:	bytes or a negative errno, as the server says
+ * @addr:	copy mode: where the data of a READ is, in the current task's memory
+ *
+ * Context: may fault and so sleep.
+ */
+void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, u64 addr)
 {
 	if (result < 0)
 		ublk_slot_fail(slot, errno_to_blk_status(result));
@@ -212,6 +218,20 @@ static void ublk_cmd_complete(struct io_uring_cmd *cmd, int result)
 	io_uring_cmd_done(cmd, result, IO_URING_CMD_TASK_WORK_ISSUE_FLAGS);
 }
 
+static void ublk_cmd_abort_tw(struct io_tw_req tw_req, io_tw_token_t tw)
+{
+	ublk_cmd_complete(io_uring_cmd_from_tw(tw_req), UBLK_IO_RES_ABORT);
+}
+
+/**
+ * ublk_cmd_abort - hand a command back from outside of its ring's lock
+ * @cmd:	command that is the caller's alone
+ */
+void ublk_cmd_abort(struct io_uring_cmd *cmd)
+{
+	io_uring_cmd_complete_in_task(cmd, ublk_cmd_abort_tw);
+}
+
 static void ublk_slot_hold(struct ublk_queue *q, struct ublk_slot *slot,
 			   struct io_uring_cmd *cmd, u64 buf)
 {
@@ -221,14 +241,19 @@ static void ublk_slot_hold(struct ublk_queue *q, struct ublk_slot *slot,
 	slot->buf = buf;
 }
 
-/*
- * Offer a BUSY slot, and its command, which is cancelable, to submitters; if the
- * session takes no more requests, hand the command back. Returns what
- * ublk_slot_leave() returns.
+/**
+ * ublk_slot_rearm - offer a BUSY slot to submitters
+ * @s:		the session; if it takes no more requests, the slot is cancelled
+ * @q:		queue of the slot
+ * @slot:	slot with its command, which is cancelable and is then handed back;
+ *		in batch mode it has none
+ * @owing:	how the request ends is settled
+ * @issue_flags: io_uring's
+ *
+ * Return: what ublk_slot_leave() returns.
  */
-static bool ublk_slot_rearm(struct ublk_session *s, struct ublk_queue *q,
-			    struct ublk_slot *slot, bool owing,
-			    unsigned int issue_flags)
+bool ublk_slot_rearm(struct ublk_session *s, struct ublk_queue *q,
+		     struct ublk_slot *slot, bool owing, unsigned int issue_flags)
 {
 	struct io_uring_cmd *cmd = slot->cmd;
 	bool finish;
@@ -239,7 +264,8 @@ static bool ublk_slot_rearm(struct ublk_session *s, struct ublk_queue *q,
 	}
 	slot->cmd = NULL;
 	finish = ublk_slot_leave(q, slot, UBLK_SLOT_CANCELED, owing);
-	io_uring_cmd_done(cmd, UBLK_IO_RES_ABORT, issue_flags);
+	if (cmd)
+		io_uring_cmd_done(cmd, UBLK_IO_RES_ABORT, issue_flags);
 	return finish;
 }
 
@@ -273,11 +299,14 @@ static u32 ublk_desc_op_flags(const struct ublk_slot *slot)
  * Delivery: in the server's task, under its ring's lock.
  */
 
-/*
- * Is the task that runs this on its way out? Then its memory may be gone, and
- * what it is given will never be answered.
+/**
+ * ublk_tw_is_late - is the task that runs this on its way out?
+ * @tw:		what io_uring says of it
+ *
+ * Return: true if its memory may be gone, or not be that of the server at all,
+ * and what it is given will never be answered.
  */
-static bool ublk_tw_is_late(io_tw_token_t tw)
+bool ublk_tw_is_late(io_tw_token_t tw)
 {
 	return tw.cancel || fatal_signal_pending(current) ||
 		(READ_ONCE(current->signal->flags) & SIGNAL_GROUP_EXIT) ||
@@ -332,9 +361,10 @@ static bool ublk_deliver_data(struct ublk_queue *q, struct ublk_slot *slot, u64 
  * if it did not offer that: the request has failed, the command is kept.
  */
 static bool ublk_deliver_auto(struct ublk_session *s, struct ublk_queue *q,
-			      struct ublk_slot *slot, unsigned int issue_flags)
+			      struct ublk_slot *slot, struct io_uring_cmd *cmd,
+			      unsigned int issue_flags)
 {
-	if (!ublk_auto_lend(q, slot, issue_flags))
+	if (!ublk_auto_lend(q, slot, cmd, issue_flags))
 		return true;
 
 	if (ublk_auto_has_fallback(slot)) {
@@ -355,13 +385,42 @@ static bool ublk_slot_wants_get_data(const struct ublk_queue *q,
 	return q->get_data && slot->op == UBLK_IO_OP_WRITE;
 }
 
+/**
+ * ublk_deliver_prepare - do for the data of a request what comes before delivery
+ * @s:		the session
+ * @q:		queue of the slot
+ * @slot:	BUSY slot
+ * @cmd:	command that the request is delivered with
+ * @issue_flags: io_uring's
+ *
+ * Context: in the server's task, under the lock of its ring; may fault.
+ * Return: true if the slot may be passed on to the server, with a reference if it
+ * is lent; false if the request has been dealt with, and its slot.
+ */
+bool ublk_deliver_prepare(struct ublk_session *s, struct ublk_queue *q,
+			  struct ublk_slot *slot, struct io_uring_cmd *cmd,
+			  unsigned int issue_flags)
+{
+	switch (q->mode) {
+	case UBLK_MODE_COPY:
+		if (slot->op != UBLK_IO_OP_WRITE || ublk_slot_wants_get_data(q, slot) ||
+		    ublk_deliver_data(q, slot, slot->buf))
+			return true;
+		ublk_deliver_retry(s, q, slot, issue_flags);
+		return false;
+	case UBLK_MODE_AUTO:
+		return ublk_deliver_auto(s, q, slot, cmd, issue_flags);
+	default:
+		return true;
+	}
+}
+
 static void ublk_deliver(struct ublk_session *s, struct ublk_queue *q,
 			 struct ublk_slot *slot, bool late)
 {
 	const unsigned int flags = IO_URING_CMD_TASK_WORK_ISSUE_FLAGS;
 	struct io_uring_cmd *cmd = slot->cmd;
 	bool get_data;
-	u32 refs = 0;
 
 	/* Taken by a sweep since: only the command is left to hand back. */
 	if (!ublk_slot_take(q, slot, UBLK_SLOT_QUEUED)) {
@@ -375,26 +434,13 @@ static void ublk_deliver(struct ublk_session *s, struct ublk_queue *q,
 		return;
 	}
 
+	if (!ublk_deliver_prepare(s, q, slot, cmd, flags))
+		return;
 	get_data = ublk_slot_wants_get_data(q, slot);
-	switch (q->mode) {
-	case UBLK_MODE_COPY:
-		if (slot->op == UBLK_IO_OP_WRITE && !get_data &&
-		    !ublk_deliver_data(q, slot, slot->buf)) {
-			ublk_deliver_retry(s, q, slot, flags);
-			return;
-		}
-		break;
-	case UBLK_MODE_AUTO:
-		if (!ublk_deliver_auto(s, q, slot, flags))
-			return;
-		refs = slot->lent;
-		break;
-	case UBLK_MODE_PULL:
-		break;
-	}
 
 	slot->cmd = NULL;
-	ublk_slot_pass(q, slot, get_data ? UBLK_SLOT_NEED_DATA : UBLK_SLOT_SERVER, refs);
+	ublk_slot_pass(q, slot, get_data ? UBLK_SLOT_NEED_DATA : UBLK_SLOT_SERVER,
+		       slot->lent);
 	io_uring_cmd_done(cmd, get_data ? UBLK_IO_RES_NEED_GET_DATA : UBLK_IO_RES_OK, flags);
 }
 
@@ -472,8 +518,13 @@ static void ublk_chains_add(struct ublk_chains *cs, struct ublk_slot *slot)
 	*c = (struct ublk_chain) { slot->task, slot->ring, slot, slot };
 }
 
-/* The UBLK_IO_OP_* of a request, or -1 if ublk knows no such operation. */
-static int ublk_desc_op(const struct request *rq)
+/**
+ * ublk_desc_op - what the server knows the operation of a request as
+ * @rq:		the request
+ *
+ * Return: its UBLK_IO_OP_*, or -1 if ublk knows no such operation.
+ */
+int ublk_desc_op(const struct request *rq)
 {
 	switch (req_op(rq)) {
 	case REQ_OP_READ:
@@ -491,11 +542,17 @@ static int ublk_desc_op(const struct request *rq)
 	}
 }
 
-/*
- * Claim the slot of @rq and describe the request to the server. On return the
- * slot is QUEUED, and the caller has to push it; false if nobody serves the tag.
+/**
+ * ublk_rq_dispatch - claim the slot of a request, describe it to the server
+ * @q:		queue of the request
+ * @rq:		the request
+ * @op:		its UBLK_IO_OP_*
+ *
+ * Context: RCU read-side section, which lasts until the slot has been pushed.
+ * Return: true if the slot is QUEUED, and the caller has to push it; false if
+ * nobody serves the tag.
  */
-static bool ublk_rq_dispatch(struct ublk_queue *q, struct request *rq, int op)
+bool ublk_rq_dispatch(struct ublk_queue *q, struct request *rq, int op)
 {
 	struct ublk_slot *slot = &q->slots[rq->tag];
 	struct ublksrv_io_desc *desc = ublk_slot_desc(q, slot);
@@ -531,11 +588,17 @@ static void ublk_queue_push_pending(struct ublk_queue *q)
 	ublk_chains_push(&cs);
 }
 
-/*
- * Nobody serves the tag of @rq. Whoever changes the policy waits for us, and
- * kicks what we hold.
+/**
+ * ublk_rq_unserved - nobody serves the tag of a request
+ * @q:		its queue
+ * @rq:		the request
+ *
+ * Whoever changes the policy waits for us, and kicks what we hold.
+ *
+ * Context: ->queue_rq
+ * Return: what ->queue_rq has to return.
  */
-static noinline blk_status_t ublk_rq_unserved(struct ublk_queue *q, struct request *rq)
+noinline blk_status_t ublk_rq_unserved(struct ublk_queue *q, struct request *rq)
 {
 	switch (READ_ONCE(q->dev->nosrv)) {
 	case UBLK_NOSRV_HOLD:
@@ -595,8 +658,15 @@ static void ublk_mq_queue_rqs(struct rq_list *list)
 	*list = left;
 }
 
-static int ublk_mq_init_hctx(struct blk_mq_hw_ctx *hctx, void *driver_data,
-			     unsigned int index)
+/**
+ * ublk_mq_init_hctx - tie a hardware queue to our queue
+ * @hctx:	hardware queue
+ * @driver_data: the device
+ * @index:	number of both
+ *
+ * Return: 0
+ */
+int ublk_mq_init_hctx(struct blk_mq_hw_ctx *hctx, void *driver_data, unsigned int index)
 {
 	struct ublk_device *dev = driver_data;
 
@@ -608,21 +678,6 @@ static int ublk_mq_init_hctx(struct blk_mq_hw_ctx *hctx, void *driver_data,
  * Commands of the server. Every check comes before the first change, so a
  * command that fails has changed nothing and its tag is what it was.
  */
-
-/* Remember whose death is the server's, and with what right it serves. */
-static void ublk_io_note_server(struct ublk_session *s)
-{
-	struct pid *tgid = task_tgid(current);
-	struct pid *first = cmpxchg(&s->io_tgid, NULL, tgid);
-
-	if (!first)
-		get_pid(tgid);
-	else if (first != tgid)
-		WRITE_ONCE(s->shared, true);
-
-	if (!READ_ONCE(s->unprivileged) && !capable(CAP_SYS_ADMIN))
-		WRITE_ONCE(s->unprivileged, true);
-}
 
 /*
  * What a server has to say about the data of the next request depends on the
@@ -663,11 +718,12 @@ static int ublk_io_fetch(struct ublk_session *s, struct ublk_queue *q,
 
 	ublk_slot_hold(q, slot, cmd, ublk_io_buf(q, args));
 	WRITE_ONCE(slot->task, get_task_struct(current));
-	ublk_io_note_server(s);
+	ublk_session_note_process(s);
+	ublk_session_note_right(s);
 	io_uring_cmd_mark_cancelable(cmd, issue_flags);
 	if (ublk_slot_rearm(s, q, slot, false, issue_flags))
 		ublk_slot_finish(q, slot);
-	ublk_session_count_fetch(s, q);
+	ublk_session_count_fetches(s, q, 1);
 	return -EIOCBQUEUED;
 }
 

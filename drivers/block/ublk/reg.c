@@ -108,15 +108,16 @@ bool ublk_auto_word_ok(u64 word)
  * @q:		queue of the request
  * @slot:	its slot, BUSY; @lent becomes whether there is a registration, which
  *		has to be among the references that the slot is passed on with
+ * @cmd:	command that the request is delivered with
  * @issue_flags: io_uring's
  *
- * Context: under the lock of the ring of the slot's command, so that nobody can
- * give the registration back yet.
+ * Context: under the lock of the ring of @cmd, so that nobody can give the
+ * registration back yet.
  * Return: 0, also if there is nothing to register; -EINVAL, -EBUSY, -ENOMEM as
  * for REGISTER_IO_BUF.
  */
 int ublk_auto_lend(struct ublk_queue *q, struct ublk_slot *slot,
-		   unsigned int issue_flags)
+		   struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
 	struct ublk_auto_buf_reg reg = ublk_sqe_addr_to_auto_buf_reg(slot->buf);
 	int ret;
@@ -125,7 +126,8 @@ int ublk_auto_lend(struct ublk_queue *q, struct ublk_slot *slot,
 	if (!ublk_rq_has_data(slot->rq))
 		return 0;
 
-	ret = ublk_reg_register(slot->cmd, slot->rq, reg.index, issue_flags);
+	slot->ring = io_uring_cmd_ctx_handle(cmd);
+	ret = ublk_reg_register(cmd, slot->rq, reg.index, issue_flags);
 	if (ret)
 		trace_ublk_auto_failed(q->dev->id, q->q_id, slot->tag, reg.index, ret);
 	slot->lent = !ret;

@@ -3,6 +3,7 @@
  * The server session: what is known of one server, how it becomes the device's
  * server, when its queues open for requests, and how far it is on its way out.
  */
+#include <linux/capability.h>
 #include <linux/module.h>
 #include <linux/pid.h>
 #include <linux/sched/mm.h>
@@ -164,19 +165,20 @@ void ublk_session_resume(struct ublk_session *s)
 }
 
 /**
- * ublk_session_count_fetch - a slot has left UBLK_SLOT_EMPTY
+ * ublk_session_count_fetches - slots have left UBLK_SLOT_EMPTY for good
  * @s:	the session
- * @q:	queue of the slot
+ * @q:	queue of the slots
+ * @nr:	number of slots
  *
  * The last tag of a queue opens the queue for requests, the last queue lets
  * START_DEV go on.
  */
-void ublk_session_count_fetch(struct ublk_session *s, struct ublk_queue *q)
+void ublk_session_count_fetches(struct ublk_session *s, struct ublk_queue *q, int nr)
 {
 	struct ublk_device *dev = s->dev;
 
-	atomic_inc(&s->nr_fetched);
-	if (atomic_inc_return(&s->fetched[q->q_id]) != q->depth)
+	atomic_add(nr, &s->nr_fetched);
+	if (atomic_add_return(nr, &s->fetched[q->q_id]) != q->depth)
 		return;
 
 	scoped_guard(spinlock, &dev->lock) {
@@ -187,3 +189,29 @@ void ublk_session_count_fetch(struct ublk_session *s, struct ublk_queue *q)
 	wake_up_all(&dev->wq);
 }
 
+/**
+ * ublk_session_note_process - remember whose death is the server's
+ * @s:	session that the current process takes part in
+ */
+void ublk_session_note_process(struct ublk_session *s)
+{
+	struct pid *tgid = task_tgid(current);
+	struct pid *first = READ_ONCE(s->io_tgid);
+
+	if (!first)
+		first = cmpxchg(&s->io_tgid, NULL, tgid);
+	if (!first)
+		get_pid(tgid);
+	else if (first != tgid && !READ_ONCE(s->shared))
+		WRITE_ONCE(s->shared, true);
+}
+
+/**
+ * ublk_session_note_right - remember with what right the server serves
+ * @s:	session that the current task offers tags to
+ */
+void ublk_session_note_right(struct ublk_session *s)
+{
+	if (!READ_ONCE(s->unprivileged) && !capable(CAP_SYS_ADMIN))
+		WRITE_ONCE(s->unprivileged, true);
+}

@@ -13,22 +13,14 @@
 
 #include "slot.h"
 
-static void ublk_cmd_abort_tw(struct io_tw_req tw_req, io_tw_token_t tw)
-{
-	io_uring_cmd_done(io_uring_cmd_from_tw(tw_req), UBLK_IO_RES_ABORT,
-			  IO_URING_CMD_TASK_WORK_ISSUE_FLAGS);
-}
-
-/*
- * The caller has cancelled an armed slot and has no business under the lock of
- * the ring that its command belongs to.
- */
+/* The caller has cancelled an armed slot, which has no command in batch mode. */
 static void ublk_slot_abort_cmd(struct ublk_slot *slot)
 {
 	struct io_uring_cmd *cmd = slot->cmd;
 
 	slot->cmd = NULL;
-	io_uring_cmd_complete_in_task(cmd, ublk_cmd_abort_tw);
+	if (cmd)
+		ublk_cmd_abort(cmd);
 }
 
 /* Hand back every command that waits for a request. */

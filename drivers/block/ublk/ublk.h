@@ -480,7 +480,9 @@ void ublk_session_retire(struct ublk_session *s);
 bool ublk_session_advance(struct ublk_session *s, enum ublk_session_state to);
 void ublk_session_pause(struct ublk_session *s);
 void ublk_session_resume(struct ublk_session *s);
-void ublk_session_count_fetch(struct ublk_session *s, struct ublk_queue *q);
+void ublk_session_count_fetches(struct ublk_session *s, struct ublk_queue *q, int nr);
+void ublk_session_note_process(struct ublk_session *s);
+void ublk_session_note_right(struct ublk_session *s);
 
 /* sweep.c */
 bool ublk_queue_can_hear(const struct ublk_queue *q);
@@ -492,6 +494,7 @@ enum blk_eh_timer_return ublk_mq_timeout(struct request *rq);
 /* io.c */
 extern const struct blk_mq_ops ublk_mq_ops;
 int ublk_ch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
+void ublk_cmd_abort(struct io_uring_cmd *cmd);
 void ublk_slot_finish(struct ublk_queue *q, struct ublk_slot *slot);
 
 /* buf.c */
@@ -509,7 +512,7 @@ int ublk_reg_take_back(struct ublk_device *dev, struct io_uring_cmd *cmd, u32 in
 		       unsigned int issue_flags);
 bool ublk_auto_word_ok(u64 word);
 int ublk_auto_lend(struct ublk_queue *q, struct ublk_slot *slot,
-		   unsigned int issue_flags);
+		   struct io_uring_cmd *cmd, unsigned int issue_flags);
 bool ublk_auto_has_fallback(const struct ublk_slot *slot);
 void ublk_auto_take_back(struct ublk_slot *slot, struct io_uring_cmd *cmd,
 			 unsigned int issue_flags);

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The steps of a request that io.c and batch mode share: they differ in who holds
+ * the commands, not in what becomes of a request.
+ */
+#ifndef _UBLK_IO_H
+#define _UBLK_IO_H
+
+#include "slot.h"
+
+/* Submission */
+int ublk_desc_op(const struct request *rq);
+bool ublk_rq_dispatch(struct ublk_queue *q, struct request *rq, int op);
+blk_status_t ublk_rq_unserved(struct ublk_queue *q, struct request *rq);
+int ublk_mq_init_hctx(struct blk_mq_hw_ctx *hctx, void *driver_data, unsigned int index);
+
+/* Delivery */
+bool ublk_tw_is_late(io_tw_token_t tw);
+bool ublk_deliver_prepare(struct ublk_session *s, struct ublk_queue *q,
+			  struct ublk_slot *slot, struct io_uring_cmd *cmd,
+			  unsigned int issue_flags);
+
+/* Commit */
+void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, u64 addr);
+bool ublk_slot_rearm(struct ublk_session *s, struct ublk_queue *q,
+		     struct ublk_slot *slot, bool owing, unsigned int issue_flags);
+
+#endif
