@@ -33,6 +33,17 @@ const struct file_operations ublk_ch_fops = {
 	.uring_cmd	= ublk_ch_uring_cmd,
 };
 
+const struct file_operations ublk_batch_fops = {
+	.owner		= THIS_MODULE,
+	.open		= ublk_ch_open,
+	.flush		= ublk_ch_flush,
+	.release	= ublk_ch_release,
+	.mmap		= ublk_ch_mmap,
+	.read_iter	= ublk_ch_rw,
+	.write_iter	= ublk_ch_rw,
+	.uring_cmd	= ublk_batch_uring_cmd,
+};
+
 static const struct file_operations ublk_ctrl_fops = {
 	.owner		= THIS_MODULE,
 	.open		= nonseekable_open,

@@ -98,6 +98,7 @@ static void ublk_queue_free(struct ublk_queue *q)
 	if (!q)
 		return;
 	vfree(q->descs);
+	kvfree(q->batch);
 	kvfree(q);
 }
 
@@ -122,10 +123,11 @@ static enum ublk_mode ublk_dev_mode(const struct ublk_device *dev)
 static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int q_id)
 {
 	unsigned int depth = dev->info.queue_depth;
+	int node = ublk_queue_node(dev, q_id);
 	struct ublk_queue *q;
 
 	q = kvzalloc_node(struct_size(q, slots, depth),
-			  GFP_KERNEL_ACCOUNT | __GFP_NOWARN, ublk_queue_node(dev, q_id));
+			  GFP_KERNEL_ACCOUNT | __GFP_NOWARN, node);
 	if (!q)
 		return NULL;
 
@@ -140,9 +142,11 @@ static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int
 	for (unsigned int tag = 0; tag < depth; tag++)
 		q->slots[tag].tag = tag;
 
+	if (ublk_dev_has(dev, UBLK_F_BATCH_IO))
+		q->batch = ublk_batch_alloc(depth, node);
 	q->descs = __vmalloc(PAGE_ALIGN((size_t)depth * q->stride),
 			     GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
-	if (!q->descs) {
+	if (!q->descs || (ublk_dev_has(dev, UBLK_F_BATCH_IO) && !q->batch)) {
 		ublk_queue_free(q);
 		return NULL;
 	}
@@ -168,7 +172,7 @@ static int ublk_dev_alloc_tag_set(struct ublk_device *dev)
 	struct blk_mq_tag_set *set = &dev->tag_set;
 	int ret;
 
-	set->ops = &ublk_mq_ops;
+	set->ops = ublk_dev_has(dev, UBLK_F_BATCH_IO) ? &ublk_batch_mq_ops : &ublk_mq_ops;
 	set->nr_hw_queues = dev->info.nr_hw_queues;
 	set->queue_depth = dev->info.queue_depth;
 	set->numa_node = NUMA_NO_NODE;
@@ -311,11 +315,14 @@ static int ublk_check_features(u64 *features)
 	if (f & UBLK_F_UNPRIVILEGED_DEV)
 		f &= ~(UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE);
 
+	f = (f & UBLK_FEATURES) | UBLK_FEATURES_ALWAYS;
 	/* There is no buffer to name, now or later. */
 	if (f & UBLK_FEATURES_NO_COPY)
 		f &= ~UBLK_F_NEED_GET_DATA;
-
-	*features = (f & UBLK_FEATURES) | UBLK_FEATURES_ALWAYS;
+	/* Tags have no task of their own, nor a command that could name a buffer. */
+	if (f & UBLK_F_BATCH_IO)
+		f &= ~(UBLK_F_PER_IO_DAEMON | UBLK_F_NEED_GET_DATA);
+	*features = f;
 	return 0;
 }
 
@@ -375,7 +382,8 @@ static int ublk_dev_build(struct ublk_device *dev)
 	dev->dev.class = &ublk_class;
 	dev->dev.parent = ublk_misc.this_device;
 	dev->dev.devt = MKDEV(MAJOR(ublk_ch_devt), dev->id);
-	cdev_init(&dev->cdev, &ublk_ch_fops);
+	cdev_init(&dev->cdev, ublk_dev_has(dev, UBLK_F_BATCH_IO) ?
+		  &ublk_batch_fops : &ublk_ch_fops);
 	dev->cdev.owner = THIS_MODULE;
 	return dev_set_name(&dev->dev, "ublkc%u", dev->id);
 }

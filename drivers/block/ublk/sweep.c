@@ -26,6 +26,9 @@ static void ublk_slot_abort_cmd(struct ublk_slot *slot)
 /* Hand back every command that waits for a request. */
 static void ublk_queue_cancel_idle(struct ublk_queue *q)
 {
+	if (q->batch)
+		ublk_batch_abort_idle(q);
+
 	for (unsigned int tag = 0; tag < q->depth; tag++) {
 		struct ublk_slot *slot = &q->slots[tag];
 
@@ -44,6 +47,8 @@ bool ublk_queue_can_hear(const struct ublk_queue *q)
 {
 	bool working = false;
 
+	if (q->batch)
+		return ublk_batch_can_hear(q);
 	for (unsigned int tag = 0; tag < q->depth; tag++) {
 		enum ublk_slot_state state = ublk_slot_state(&q->slots[tag]);
 
@@ -90,6 +95,8 @@ static struct request *ublk_slot_sweep(struct ublk_queue *q, struct ublk_slot *s
  */
 static void ublk_queue_sweep(struct ublk_queue *q)
 {
+	if (q->batch)
+		ublk_batch_abort_idle(q);
 	for (unsigned int tag = 0; tag < q->depth; tag++)
 		ublk_slot_sweep(q, &q->slots[tag]);
 }
@@ -131,6 +138,8 @@ void ublk_session_sweep(struct ublk_session *s)
 
 static void ublk_queue_reset(struct ublk_queue *q)
 {
+	if (q->batch)
+		ublk_batch_reset(q);
 	for (unsigned int tag = 0; tag < q->depth; tag++) {
 		struct ublk_slot *slot = &q->slots[tag];
 
@@ -160,7 +169,10 @@ static bool ublk_task_is_dying(struct task_struct *task)
 		(READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT);
 }
 
-/* Take back all that @task holds. Returns whether @rq was part of it. */
+/*
+ * Take back all that @task holds, or in batch mode, without one, everybody.
+ * Returns whether @rq was part of it.
+ */
 static bool ublk_queue_sweep_task(struct ublk_queue *q, struct task_struct *task,
 				  const struct request *rq)
 {
@@ -173,6 +185,40 @@ static bool ublk_queue_sweep_task(struct ublk_queue *q, struct task_struct *task
 			found |= ublk_slot_sweep(q, slot) == rq;
 	}
 	return found;
+}
+
+/*
+ * Batch mode: any task of the server may answer any tag, so what counts is the
+ * process. If several of them serve, none is missed while another lives; but an
+ * ordinary user who has been told to go has no right to be a crowd.
+ */
+static bool ublk_timeout_batch(struct ublk_session *s, struct ublk_queue *q,
+			       const struct request *rq)
+{
+	bool unprivileged = ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV);
+	struct pid *server = READ_ONCE(s->io_tgid) ?: s->pid;
+	struct task_struct *task = pid_task(server, PIDTYPE_TGID);
+	bool dying = !task || !atomic_read(&task->signal->live) ||
+		(READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT);
+
+	if (unprivileged)
+		kill_pid(server, SIGKILL, 1);
+	if (!dying || (READ_ONCE(s->shared) && !unprivileged)) {
+		ublk_batch_nudge(q);
+		return false;
+	}
+	return ublk_queue_sweep_task(q, NULL, rq);
+}
+
+static bool ublk_timeout_task(struct ublk_queue *q, int tag, const struct request *rq)
+{
+	struct task_struct *task = READ_ONCE(q->slots[tag].task);
+
+	if (!task)
+		return false;
+	if (ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV))
+		send_sig(SIGKILL, task, 1);
+	return ublk_task_is_dying(task) && ublk_queue_sweep_task(q, task, rq);
 }
 
 /**
@@ -192,7 +238,7 @@ enum blk_eh_timer_return ublk_mq_timeout(struct request *rq)
 	struct ublk_queue *q = rq->mq_hctx->driver_data;
 	int tag = READ_ONCE(rq->tag);
 	struct ublk_session *s;
-	struct task_struct *task;
+	bool ended;
 
 	guard(rcu)();
 	s = rcu_dereference(q->dev->session);
@@ -200,12 +246,6 @@ enum blk_eh_timer_return ublk_mq_timeout(struct request *rq)
 	    tag < 0 || tag >= q->depth)
 		return BLK_EH_RESET_TIMER;
 
-	task = READ_ONCE(q->slots[tag].task);
-	if (!task)
-		return BLK_EH_RESET_TIMER;
-	if (ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV))
-		send_sig(SIGKILL, task, 1);
-	if (ublk_task_is_dying(task) && ublk_queue_sweep_task(q, task, rq))
-		return BLK_EH_DONE;
-	return BLK_EH_RESET_TIMER;
+	ended = q->batch ? ublk_timeout_batch(s, q, rq) : ublk_timeout_task(q, tag, rq);
+	return ended ? BLK_EH_DONE : BLK_EH_RESET_TIMER;
 }

@@ -3,8 +3,8 @@
  * The ublk driver's objects and who owns them. A file calls only those to the
  * right of it:
  *
- *   ublk_drv -> ctrl -> dev -> disk, char -> quiesce, state -> sweep, ucopy -> io
- *   -> session, reg, buf
+ *   ublk_drv -> ctrl -> dev -> disk, char -> quiesce, state -> sweep, ucopy
+ *   -> batch, fetch -> io -> session, reg, buf
  *
  * op (steps that may wait for I/O) and params serve several of them. A buffer that
  * a ring gives back leads from reg to io, which ends its request.
@@ -21,15 +21,17 @@
  *   ublk_op       one step of the control plane that may wait for I/O. The ops
  *                 of a device run one after the other in its own work item.
  *
- * Locks: there is one, device->lock, a leaf spinlock for process context. The
- * paths that carry I/O do not take it. They meet the control plane through RCU:
+ * Locks: there are two, leaf spinlocks for process context. device->lock is not
+ * for the paths that carry I/O, batch->lock is for batch mode, once per list of
+ * requests. These paths meet the control plane through RCU:
  * ->queue_rq and everything that arms a tag are read-side sections, so that
  * whoever closes a gate and waits for a grace period knows that nobody who saw
  * it open is still under way. Waiting for I/O happens in ublk_op_wq only.
  *
  * | lock           | protects                         | inside | held across |
  * | device->lock   | see struct ublk_device           | none   | no sleep    |
- * | uring_lock     | (io_uring's) its ring's commands | lock   | copies      |
+ * | batch->lock    | see struct ublk_batch            | none   | no sleep    |
+ * | uring_lock     | (io_uring's) its ring's commands | both   | copies      |
  * | disk->open_mutex | openers against TRY_STOP, scan | lock   | scan I/O    |
  */
 #ifndef _UBLK_H
@@ -66,11 +68,12 @@
 				 UBLK_F_QUIESCE |			\
 				 UBLK_F_PER_IO_DAEMON |			\
 				 UBLK_F_BUF_REG_OFF_DAEMON |		\
+				 UBLK_F_BATCH_IO |			\
 				 UBLK_F_SAFE_STOP_DEV |			\
 				 UBLK_F_NO_AUTO_PART_SCAN |		\
 				 UBLK_F_IO_DESC_SIZE)
 
-/* What every device has, asked for or not. */
+/* What every device has, asked for or not, but see UBLK_F_BATCH_IO. */
 #define UBLK_FEATURES_ALWAYS	(UBLK_F_URING_CMD_COMP_IN_TASK |	\
 				 UBLK_F_CMD_IOCTL_ENCODE |		\
 				 UBLK_F_PER_IO_DAEMON |			\
@@ -90,6 +93,7 @@
 				 UBLK_PARAM_TYPE_SEGMENT |		\
 				 UBLK_PARAM_TYPE_INTEGRITY)
 
+struct ublk_batch;
 struct ublk_device;
 struct ublk_op;
 
@@ -130,13 +134,15 @@ enum ublk_mode {
  * @word:	state, session generation, references; only slot.h touches it
  * @len:	bytes of the request that the server was given; once it has
  *		answered, those that the answer is about
- * @cmd:	the server's command, while the driver holds one
+ * @cmd:	the server's command, while the driver holds one; batch mode has
+ *		none per tag
  * @rq:		the request, from the submitter's claim until it is finished
  * @buf:	for the data of the next request: the server's address, or in
  *		UBLK_MODE_AUTO a &struct ublk_auto_buf_reg as one number
  * @task:	the task that fetched the tag and alone may commit it; a reference
- *		is held from FETCH to the end of the session
- * @ring:	the ring of @cmd, to compare, never to follow
+ *		is held from FETCH to the end of the session. NULL in batch mode
+ * @ring:	the ring of @cmd, or that the pages are registered with; to compare,
+ *		never to follow
  * @next:	next slot of a chain handed to the same task
  * @pending:	the same place, while on ublk_queue::pending
  * @tag:	the tag
@@ -189,6 +195,7 @@ struct ublk_rq_pdu {
  * @descs:	descriptors, vmalloc'ed, mapped read-only by the server; the
  *		driver never reads them
  * @dev:	the device
+ * @batch:	tags and fetch commands of batch mode; NULL without it
  * @pending:	slots that wait for ->commit_rqs
  * @slots:	the tags
  */
@@ -201,6 +208,7 @@ struct ublk_queue {
 	u32			stride;
 	void			*descs;
 	struct ublk_device	*dev;
+	struct ublk_batch	*batch;
 
 	struct llist_head	pending ____cacheline_aligned_in_smp;
 
@@ -269,9 +277,9 @@ struct ublk_op {
  * struct ublk_session - one open of ublkcN
  * @dev:	the device; a reference is held
  * @pid:	process that opened it; a reference is held
- * @io_tgid:	first process that fetched a tag; only compared. Death of the
- *		server means its death
- * @shared:	more than one process fetched tags, so none of them is the server
+ * @io_tgid:	first process that fetched, in batch mode by FETCH_IO_CMDS; a
+ *		reference is held. Death of the server means its death
+ * @shared:	another process fetched or answered, so neither is the server
  * @mm:		who mapped the descriptors first; mmgrab'ed
  * @gen:	generation, part of every slot word of this session
  * @unprivileged: a task without CAP_SYS_ADMIN fetched a tag
@@ -425,6 +433,7 @@ static inline bool ublk_cmd_is_ours(u32 cmd_op)
 extern struct workqueue_struct *ublk_op_wq;
 extern struct workqueue_struct *ublk_sweep_wq;
 extern const struct file_operations ublk_ch_fops;
+extern const struct file_operations ublk_batch_fops;
 extern struct miscdevice ublk_misc;
 
 /* ctrl.c */
@@ -490,6 +499,17 @@ void ublk_session_stop(struct ublk_session *s);
 void ublk_session_sweep(struct ublk_session *s);
 void ublk_session_reset(struct ublk_session *s);
 enum blk_eh_timer_return ublk_mq_timeout(struct request *rq);
+
+/* batch.c */
+int ublk_batch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
+
+/* fetch.c */
+extern const struct blk_mq_ops ublk_batch_mq_ops;
+struct ublk_batch *ublk_batch_alloc(unsigned int depth, int node);
+void ublk_batch_reset(struct ublk_queue *q);
+void ublk_batch_nudge(struct ublk_queue *q);
+bool ublk_batch_can_hear(const struct ublk_queue *q);
+void ublk_batch_abort_idle(struct ublk_queue *q);
 
 /* io.c */
 extern const struct blk_mq_ops ublk_mq_ops;

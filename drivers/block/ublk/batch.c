@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Batch mode (UBLK_F_BATCH_IO): many tags per command.
+ *
+ *   PREP_IO_CMDS	offers tags:     EMPTY -> BUSY, all of them -> ARMED
+ *   FETCH_IO_CMDS	reports tags:    QUEUED -> BUSY -> SERVER (fetch.c)
+ *   COMMIT_IO_CMDS	answers them:    SERVER -> BUSY -> ARMED
+ *
+ * A tag has no command and no task of its own: any task may offer or answer it.
+ */
+#include <linux/nospec.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "batch.h"
+#include "io.h"
+
+/* Elements of a commit are read through a window of this size. */
+#define UBLK_COMMIT_WINDOW	512
+
+/* An element of PREP or COMMIT; @buf is what a slot remembers. */
+struct ublk_elem {
+	u16	tag;
+	s32	result;
+	u64	buf;
+};
+
+/*
+ * The elements of PREP and COMMIT.
+ */
+
+static u64 ublk_elem_auto_word(const struct ublk_batch_args *args,
+			       const struct ublk_elem_header *header)
+{
+	struct ublk_auto_buf_reg reg = { .index = header->buf_index };
+
+	if (args->flags & UBLK_BATCH_F_AUTO_BUF_REG_FALLBACK)
+		reg.flags = UBLK_AUTO_BUF_REG_FALLBACK;
+	return ublk_auto_buf_reg_to_sqe_addr(&reg);
+}
+
+static void ublk_elem_read(const struct ublk_queue *q, const struct ublk_batch_args *args,
+			   const void *p, struct ublk_elem *elem)
+{
+	const struct ublk_elem_header *header = p;
+	const u64 *option = p + sizeof(*header);
+
+	elem->tag = header->tag;
+	elem->result = header->result;
+	elem->buf = 0;
+	if (q->mode == UBLK_MODE_AUTO)
+		elem->buf = ublk_elem_auto_word(args, header);
+	else if (args->flags & UBLK_BATCH_F_HAS_BUF_ADDR)
+		elem->buf = *option;
+}
+
+/* NULL for a tag that is not there, or without the buffer that copy mode needs. */
+static struct ublk_slot *ublk_elem_slot(struct ublk_queue *q,
+					const struct ublk_elem *elem)
+{
+	if (elem->tag >= q->depth || (q->mode == UBLK_MODE_COPY && !elem->buf))
+		return NULL;
+	return &q->slots[array_index_nospec(elem->tag, q->depth)];
+}
+
+static u16 ublk_batch_flags(const struct ublk_queue *q)
+{
+	switch (q->mode) {
+	case UBLK_MODE_COPY:
+		return UBLK_BATCH_F_HAS_BUF_ADDR;
+	case UBLK_MODE_AUTO:
+		return UBLK_BATCH_F_AUTO_BUF_REG_FALLBACK;
+	default:
+		return 0;
+	}
+}
+
+static int ublk_batch_check_args(const struct ublk_queue *q,
+				 const struct ublk_batch_args *args)
+{
+	unsigned int bytes = sizeof(struct ublk_elem_header);
+
+	if (args->nr_elem > q->depth)
+		return -E2BIG;
+	if (args->flags & ~ublk_batch_flags(q))
+		return -EINVAL;
+	if (args->flags & UBLK_BATCH_F_HAS_BUF_ADDR)
+		bytes += sizeof(u64);
+	return args->elem_bytes == bytes ? 0 : -EINVAL;
+}
+
+/*
+ * PREP: first all slots are taken, then all are armed. So no request can meet a
+ * tag of a command that fails in the end.
+ */
+
+static int ublk_prep_take(struct ublk_session *s, struct ublk_queue *q,
+			  const struct ublk_elem *elem)
+{
+	struct ublk_slot *slot = ublk_elem_slot(q, elem);
+
+	if (!slot)
+		return -EINVAL;
+	if (!ublk_session_may_arm(s))
+		return -ENODEV;
+	if (atomic_read(&s->nr_fetched) == s->dev->nr_queues * q->depth)
+		return -EBUSY;
+	if (!ublk_slot_fetch(q, slot, s->gen))
+		return -EINVAL;
+	slot->buf = elem->buf;
+	return 0;
+}
+
+static void ublk_prep_leave(struct ublk_queue *q, const struct ublk_batch_args *args,
+			    const void *elems, unsigned int nr, enum ublk_slot_state to)
+{
+	struct ublk_elem elem;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		ublk_elem_read(q, args, elems + i * args->elem_bytes, &elem);
+		if (ublk_slot_leave(q, &q->slots[elem.tag], to, false))
+			ublk_slot_finish(q, &q->slots[elem.tag]);
+	}
+}
+
+static int ublk_prep_elems(struct ublk_session *s, struct ublk_queue *q,
+			   const struct ublk_batch_args *args, const void *elems)
+{
+	struct ublk_elem elem;
+	unsigned int nr;
+	int ret = 0;
+
+	for (nr = 0; nr < args->nr_elem; nr++) {
+		ublk_elem_read(q, args, elems + nr * args->elem_bytes, &elem);
+		ret = ublk_prep_take(s, q, &elem);
+		if (ret)
+			break;
+	}
+
+	scoped_guard(rcu) {
+		if (!ret && !ublk_session_may_arm(s))
+			ret = -ENODEV;
+		ublk_prep_leave(q, args, elems, nr,
+				ret ? UBLK_SLOT_EMPTY : UBLK_SLOT_ARMED);
+	}
+	return ret;
+}
+
+static int ublk_batch_prep(struct ublk_session *s, struct ublk_queue *q,
+			   const struct ublk_batch_args *args)
+{
+	unsigned int noio;
+	void *elems;
+	int ret;
+
+	ret = ublk_batch_check_args(q, args);
+	if (ret || !args->nr_elem)
+		return ret;
+	/* Memory must not wait for I/O, which could be that of these very tags. */
+	noio = memalloc_noio_save();
+	elems = vmemdup_array_user(args->elems, args->nr_elem, args->elem_bytes);
+	memalloc_noio_restore(noio);
+	if (IS_ERR(elems))
+		return PTR_ERR(elems);
+
+	ret = ublk_prep_elems(s, q, args, elems);
+	kvfree(elems);
+	if (ret)
+		return ret;
+	ublk_session_note_right(s);
+	ublk_session_count_fetches(s, q, args->nr_elem);
+	return 0;
+}
+
+/*
+ * COMMIT: element by element, up to the first bad one.
+ */
+
+static int ublk_commit_elem(struct ublk_session *s, struct ublk_queue *q,
+			    struct io_uring_cmd *cmd, const struct ublk_elem *elem,
+			    unsigned int issue_flags)
+{
+	struct ublk_slot *slot = ublk_elem_slot(q, elem);
+
+	if (!slot)
+		return -EINVAL;
+	if (!ublk_slot_take(q, slot, UBLK_SLOT_SERVER))
+		return -EBUSY;
+
+	if (q->mode == UBLK_MODE_AUTO)
+		ublk_auto_take_back(slot, cmd, issue_flags);
+	ublk_slot_answer(q, slot, elem->result, elem->buf);
+	slot->buf = elem->buf;
+	if (ublk_slot_rearm(s, q, slot, true, issue_flags))
+		ublk_slot_finish(q, slot);
+	return 0;
+}
+
+/* Returns the number of elements committed; *@ret says why not all. */
+static unsigned int ublk_commit_window(struct ublk_session *s, struct ublk_queue *q,
+				       struct io_uring_cmd *cmd,
+				       const struct ublk_batch_args *args,
+				       const void *elems, unsigned int nr,
+				       unsigned int issue_flags, int *ret)
+{
+	struct ublk_elem elem;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		ublk_elem_read(q, args, elems + i * args->elem_bytes, &elem);
+		*ret = ublk_commit_elem(s, q, cmd, &elem, issue_flags);
+		if (*ret)
+			break;
+	}
+	return i;
+}
+
+static int ublk_batch_commit(struct ublk_session *s, struct ublk_queue *q,
+			     struct io_uring_cmd *cmd, const struct ublk_batch_args *args,
+			     unsigned int issue_flags)
+{
+	u64 window[UBLK_COMMIT_WINDOW / sizeof(u64)];
+	unsigned int done = 0, nr;
+	int ret;
+
+	ret = ublk_batch_check_args(q, args);
+	if (ret)
+		return ret;
+
+	while (!ret && done < args->nr_elem) {
+		nr = min(args->nr_elem - done, sizeof(window) / args->elem_bytes);
+		/* What can be read before a fault counts. */
+		nr -= DIV_ROUND_UP(copy_from_user(window,
+						  args->elems + done * args->elem_bytes,
+						  nr * args->elem_bytes),
+				   args->elem_bytes);
+		if (!nr)
+			ret = -EFAULT;
+		done += ublk_commit_window(s, q, cmd, args, window, nr, issue_flags, &ret);
+		cond_resched();
+	}
+	if (!done)
+		return ret;
+	ublk_session_note_process(s);
+	return done * args->elem_bytes;
+}
+
+/*
+ * Commands of the server.
+ */
+
+/* Commands of one tag: all but one are refused when the tag has been looked at. */
+static int ublk_batch_run_on_tag(struct ublk_queue *q, struct io_uring_cmd *cmd,
+				 unsigned int issue_flags)
+{
+	const struct ublksrv_io_cmd *sqe = io_uring_sqe_cmd(cmd->sqe, struct ublksrv_io_cmd);
+	u16 tag = READ_ONCE(sqe->tag);
+	struct ublk_slot *slot;
+
+	if (tag >= q->depth)
+		return -EINVAL;
+	slot = &q->slots[array_index_nospec(tag, q->depth)];
+	if (cmd->cmd_op != UBLK_U_IO_REGISTER_IO_BUF)
+		return -EOPNOTSUPP;
+	return ublk_reg_lend(q, slot, cmd, READ_ONCE(sqe->addr), issue_flags);
+}
+
+static int ublk_batch_take_back(struct ublk_device *dev, struct io_uring_cmd *cmd,
+				unsigned int issue_flags)
+{
+	const struct ublksrv_io_cmd *sqe = io_uring_sqe_cmd(cmd->sqe, struct ublksrv_io_cmd);
+
+	return ublk_reg_take_back(dev, cmd, READ_ONCE(sqe->addr), issue_flags);
+}
+
+static int ublk_batch_run(struct ublk_session *s, struct io_uring_cmd *cmd,
+			  const struct ublk_batch_args *args, unsigned int issue_flags)
+{
+	struct ublk_device *dev = s->dev;
+	struct ublk_queue *q;
+
+	if (cmd->cmd_op == UBLK_U_IO_UNREGISTER_IO_BUF)
+		return ublk_batch_take_back(dev, cmd, issue_flags);
+	if (args->q_id >= dev->nr_queues)
+		return -EINVAL;
+	q = dev->queues[array_index_nospec(args->q_id, dev->nr_queues)];
+
+	switch (cmd->cmd_op) {
+	case UBLK_U_IO_PREP_IO_CMDS:
+		return ublk_batch_prep(s, q, args);
+	case UBLK_U_IO_COMMIT_IO_CMDS:
+		return ublk_batch_commit(s, q, cmd, args, issue_flags);
+	case UBLK_U_IO_FETCH_IO_CMDS:
+		return ublk_batch_fetch(s, q, cmd, args, issue_flags);
+	default:
+		return ublk_batch_run_on_tag(q, cmd, issue_flags);
+	}
+}
+
+static int ublk_batch_issue(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	const struct ublk_batch_io *sqe = io_uring_sqe_cmd(cmd->sqe, struct ublk_batch_io);
+	struct ublk_session *s = cmd->file->private_data;
+	struct ublk_batch_args args = {
+		.q_id		= READ_ONCE(sqe->q_id),
+		.flags		= READ_ONCE(sqe->flags),
+		.nr_elem	= READ_ONCE(sqe->nr_elem),
+		.elem_bytes	= READ_ONCE(sqe->elem_bytes),
+		.elems		= u64_to_user_ptr(READ_ONCE(cmd->sqe->addr)),
+	};
+	int ret;
+
+	ret = ublk_batch_run(s, cmd, &args, issue_flags);
+	if (ret < 0 && ret != -EIOCBQUEUED)
+		trace_ublk_io_refused(s->dev->id, args.q_id, U16_MAX, cmd->cmd_op, ret);
+	return ret;
+}
+
+static void ublk_batch_issue_tw(struct io_tw_req tw_req, io_tw_token_t tw)
+{
+	const unsigned int flags = IO_URING_CMD_TASK_WORK_ISSUE_FLAGS;
+	struct io_uring_cmd *cmd = io_uring_cmd_from_tw(tw_req);
+	int ret = -ECANCELED;
+
+	if (!tw.cancel)
+		ret = ublk_batch_issue(cmd, flags);
+	if (ret != -EIOCBQUEUED)
+		io_uring_cmd_done(cmd, ret, flags);
+}
+
+/* Tags have no task, so what is only about them runs where it is. */
+static bool ublk_batch_runs_anywhere(const struct io_uring_cmd *cmd)
+{
+	return cmd->cmd_op == UBLK_U_IO_PREP_IO_CMDS ||
+		cmd->cmd_op == UBLK_U_IO_COMMIT_IO_CMDS;
+}
+
+/**
+ * ublk_batch_uring_cmd - a command of a server in batch mode, or its cancellation
+ * @cmd:	command on ublkcN
+ * @issue_flags: io_uring's
+ *
+ * What has to do with a ring is sent back to its task by a worker thread.
+ *
+ * Context: may fault and so sleep.
+ * Return: -EIOCBQUEUED while the driver holds @cmd, else its result.
+ */
+int ublk_batch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	if (unlikely(issue_flags & IO_URING_F_CANCEL)) {
+		ublk_batch_cancel_fetch(cmd, issue_flags);
+		return 0;
+	}
+	if (unlikely(issue_flags & IO_URING_F_UNLOCKED) && !ublk_batch_runs_anywhere(cmd)) {
+		io_uring_cmd_complete_in_task(cmd, ublk_batch_issue_tw);
+		return -EIOCBQUEUED;
+	}
+	return ublk_batch_issue(cmd, issue_flags);
+}
