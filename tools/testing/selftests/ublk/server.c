@@ -21,14 +21,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "ublk.h"
-
-/* user_data: a tag, marked if the entry is not the tag's fetch or commit. */
-#define UD_TARGET	0x10000	/* the target's */
-#define UD_DATA		0x20000	/* moves data in the way of the mode */
-#define UD_IGNORE	0x40000	/* its end is of no interest */
-#define UD_LEAVE	0x80000	/* the worker has to end */
-#define UD_TAG(ud)	((__u16)(ud))
+#include "server.h"
 
 /* How long udev may take to hand over a node. */
 #define NODE_MS		10000
@@ -58,7 +51,7 @@ size_t ublk_queue_map_len(const struct ublksrv_ctrl_dev_info *info)
 	return page_align(info->queue_depth * desc_bytes(info));
 }
 
-static struct io_uring_sqe *get_sqe(struct ublk_worker *w)
+struct io_uring_sqe *worker_sqe(struct ublk_worker *w)
 {
 	struct io_uring_sqe *sqe;
 
@@ -91,7 +84,7 @@ static struct io_uring_sqe *queue_io_cmd(struct ublk_worker *w,
 		.result = result,
 		.addr = addr,
 	};
-	struct io_uring_sqe *sqe = get_sqe(w);
+	struct io_uring_sqe *sqe = worker_sqe(w);
 
 	memset(sqe, 0, sizeof(*sqe));
 	sqe->opcode = IORING_OP_URING_CMD;
@@ -136,7 +129,7 @@ static void begin_request(struct ublk_worker *w, struct ublk_io *io)
 
 	if (mode == UBLK_MODE_USER_COPY &&
 	    ublksrv_get_op(io->desc) == UBLK_IO_OP_WRITE) {
-		sqe = get_sqe(w);
+		sqe = worker_sqe(w);
 		io_uring_prep_read(sqe, w->srv->cdev, io->buf,
 				   ublk_io_bytes(io), data_pos(w, io));
 	} else if (mode == UBLK_MODE_ZERO_COPY && has_data(io)) {
@@ -146,6 +139,14 @@ static void begin_request(struct ublk_worker *w, struct ublk_io *io)
 		return;
 	}
 	sqe->user_data = UD_DATA | io->tag;
+}
+
+static void commit(struct ublk_worker *w, struct ublk_io *io, int result)
+{
+	if (worker_is_batch(w))
+		batch_complete(w, io, result);
+	else
+		queue_command(w, io, UBLK_U_IO_COMMIT_AND_FETCH_REQ, result);
 }
 
 /*
@@ -159,7 +160,7 @@ void ublk_complete_io(struct ublk_worker *w, struct ublk_io *io, int result)
 
 	if (mode == UBLK_MODE_USER_COPY && result > 0 &&
 	    ublksrv_get_op(io->desc) == UBLK_IO_OP_READ) {
-		sqe = get_sqe(w);
+		sqe = worker_sqe(w);
 		io_uring_prep_write(sqe, w->srv->cdev, io->buf, result,
 				    data_pos(w, io));
 		sqe->user_data = UD_DATA | io->tag;
@@ -169,7 +170,7 @@ void ublk_complete_io(struct ublk_worker *w, struct ublk_io *io, int result)
 		sqe = queue_io_cmd(w, io, UBLK_U_IO_UNREGISTER_IO_BUF, 0, io->tag);
 		sqe->user_data = UD_IGNORE | io->tag;
 	}
-	queue_command(w, io, UBLK_U_IO_COMMIT_AND_FETCH_REQ, result);
+	commit(w, io, result);
 }
 
 /* The data of a READ was brought, that of a WRITE taken, or pages registered. */
@@ -179,12 +180,11 @@ static void handle_data(struct ublk_worker *w, struct ublk_io *io, int res)
 	enum ublk_mode mode = w->srv->opts.mode;
 
 	if (mode == UBLK_MODE_USER_COPY && is_read)
-		queue_command(w, io, UBLK_U_IO_COMMIT_AND_FETCH_REQ,
-			      res ? res : -EIO);
+		commit(w, io, res ? res : -EIO);
 	else if (res < 0)
-		queue_command(w, io, UBLK_U_IO_COMMIT_AND_FETCH_REQ, res);
+		commit(w, io, res);
 	else if (mode == UBLK_MODE_USER_COPY && res < (int)ublk_io_bytes(io))
-		queue_command(w, io, UBLK_U_IO_COMMIT_AND_FETCH_REQ, -EFAULT);
+		commit(w, io, -EFAULT);
 	else
 		w->srv->opts.target->queue_io(w, io);
 }
@@ -192,7 +192,7 @@ static void handle_data(struct ublk_worker *w, struct ublk_io *io, int res)
 /* An entry for the target's own I/O, which comes back through ->io_done(). */
 struct io_uring_sqe *ublk_target_sqe(struct ublk_worker *w, struct ublk_io *io)
 {
-	struct io_uring_sqe *sqe = get_sqe(w);
+	struct io_uring_sqe *sqe = worker_sqe(w);
 
 	/* Stays through io_uring_prep_*(), which leave user_data alone. */
 	sqe->user_data = UD_TARGET | io->tag;
@@ -223,13 +223,19 @@ struct io_uring_sqe *ublk_target_rw(struct ublk_worker *w, struct ublk_io *io,
 	return sqe;
 }
 
+/* The driver has given us the request of this tag. */
+void worker_serve(struct ublk_worker *w, struct ublk_io *io)
+{
+	io->done = 0;
+	io->step = 0;
+	begin_request(w, io);
+}
+
 static void handle_command(struct ublk_worker *w, struct ublk_io *io, int res)
 {
 	switch (res) {
 	case UBLK_IO_RES_OK:
-		io->done = 0;
-		io->step = 0;
-		begin_request(w, io);
+		worker_serve(w, io);
 		break;
 	case UBLK_IO_RES_NEED_GET_DATA:
 		queue_command(w, io, UBLK_U_IO_NEED_GET_DATA, 0);
@@ -250,7 +256,9 @@ static void handle_completions(struct ublk_worker *w)
 		struct ublk_io *io = &w->ios[UD_TAG(cqe->user_data)];
 
 		if (cqe->user_data & UD_LEAVE)
-			w->live = 0;
+			w->left = true;
+		else if (cqe->user_data & UD_BATCH)
+			batch_cqe(w, cqe);
 		else if (cqe->user_data & UD_TARGET)
 			w->srv->opts.target->io_done(w, io, cqe->res);
 		else if (cqe->user_data & UD_DATA)
@@ -265,7 +273,7 @@ static void handle_completions(struct ublk_worker *w)
 /* Lets the worker hear of it when the server leaves a device that lives on. */
 static void watch_leave(struct ublk_worker *w)
 {
-	struct io_uring_sqe *sqe = get_sqe(w);
+	struct io_uring_sqe *sqe = worker_sqe(w);
 
 	io_uring_prep_poll_add(sqe, w->srv->leave, POLLIN);
 	sqe->user_data = UD_LEAVE;
@@ -273,22 +281,54 @@ static void watch_leave(struct ublk_worker *w)
 
 static void fetch_tags(struct ublk_worker *w)
 {
+	unsigned int tag;
+
+	for (tag = w->first; tag < w->srv->info.queue_depth;
+	     tag += w->srv->opts.threads) {
+		queue_command(w, &w->ios[tag], UBLK_U_IO_FETCH_REQ, 0);
+		w->live++;
+	}
+}
+
+static void begin_to_serve(struct ublk_worker *w)
+{
+	if (worker_is_batch(w))
+		batch_begin(w);
+	else
+		fetch_tags(w);
+	io_uring_submit(&w->ring);
+	/* A refused fetch has completed by now. */
+	handle_completions(w);
+}
+
+/* In batch mode any worker of a queue may be given any of its tags. */
+static bool shares_memory(const struct ublk_worker *w)
+{
+	return worker_is_batch(w) && w->first;
+}
+
+static void share_memory(struct ublk_worker *w)
+{
+	const struct ublk_worker *owner = w - w->first;
+
+	w->ios = owner->ios;
+	w->descs = owner->descs;
+	w->bufs = owner->bufs;
+}
+
+static void init_ios(struct ublk_worker *w)
+{
 	const struct ublksrv_ctrl_dev_info *info = &w->srv->info;
 	unsigned int tag;
 
-	for (tag = w->first; tag < info->queue_depth; tag += w->srv->opts.threads) {
+	for (tag = 0; tag < info->queue_depth; tag++) {
 		struct ublk_io *io = &w->ios[tag];
 
 		io->tag = tag;
 		io->desc = (void *)((char *)w->descs + tag * desc_bytes(info));
 		if (w->bufs)
 			io->buf = w->bufs + (size_t)tag * info->max_io_buf_bytes;
-		queue_command(w, io, UBLK_U_IO_FETCH_REQ, 0);
-		w->live++;
 	}
-	io_uring_submit(&w->ring);
-	/* A refused fetch has completed by now. */
-	handle_completions(w);
 }
 
 static int worker_map(struct ublk_worker *w)
@@ -308,43 +348,62 @@ static int worker_map(struct ublk_worker *w)
 		return -errno;
 	w->descs = p;
 
-	if (uses_pages(w->srv))
-		return io_uring_register_buffers_sparse(&w->ring, info->queue_depth);
+	if (uses_pages(w->srv)) {
+		init_ios(w);
+		return 0;
+	}
 	p = mmap(NULL, (size_t)info->queue_depth * info->max_io_buf_bytes,
 		 PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
 		return -errno;
 	w->bufs = p;
+	init_ios(w);
 	return 0;
 }
 
-static int worker_setup(struct ublk_worker *w)
-{
-	struct io_uring_params p = {
-		.flags = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SINGLE_ISSUER,
-	};
-	int ret;
-
-	ret = io_uring_queue_init_params(w->srv->info.queue_depth, &w->ring, &p);
-	if (ret < 0)
-		return ret;
-	io_uring_ring_dontfork(&w->ring);
-	return worker_map(w);
-}
-
-static void worker_teardown(struct ublk_worker *w)
+static void worker_unmap(struct ublk_worker *w)
 {
 	const struct ublksrv_ctrl_dev_info *info = &w->srv->info;
 
-	if (w->ring.ring_fd > 0)
-		io_uring_queue_exit(&w->ring);
+	if (shares_memory(w))
+		return;
 	if (w->descs)
 		munmap((void *)w->descs, ublk_queue_map_len(info));
 	if (w->bufs)
 		munmap(w->bufs, (size_t)info->queue_depth *
 				info->max_io_buf_bytes);
 	free(w->ios);
+}
+
+static int worker_setup(struct ublk_worker *w)
+{
+	/* Room for completions of all kinds at once. */
+	unsigned int entries = w->srv->info.queue_depth < 16 ? 16 :
+			       w->srv->info.queue_depth;
+	struct io_uring_params p = {
+		.flags = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SINGLE_ISSUER,
+	};
+	int ret;
+
+	ret = io_uring_queue_init_params(entries, &w->ring, &p);
+	if (ret < 0)
+		return ret;
+	io_uring_ring_dontfork(&w->ring);
+	if (uses_pages(w->srv))
+		ret = io_uring_register_buffers_sparse(&w->ring,
+						       w->srv->info.queue_depth);
+	if (ret < 0)
+		return ret;
+	return worker_is_batch(w) ? batch_setup(w) : 0;
+}
+
+static void worker_teardown(struct ublk_worker *w)
+{
+	if (w->ring.ring_fd <= 0)
+		return;
+	batch_teardown(w);
+	io_uring_queue_exit(&w->ring);
 }
 
 static void *worker_run(void *arg)
@@ -356,11 +415,13 @@ static void *worker_run(void *arg)
 	w->err = worker_setup(w);
 	if (!w->err) {
 		watch_leave(w);
-		fetch_tags(w);
+		begin_to_serve(w);
 	}
 	sem_post(&srv->started);
 
-	while (w->live) {
+	while (w->live && !w->left) {
+		if (worker_is_batch(w))
+			batch_flush(w);
 		ret = io_uring_submit_and_wait(&w->ring, 1);
 		if (ret < 0 && ret != -EINTR)
 			break;
@@ -370,6 +431,18 @@ static void *worker_run(void *arg)
 	worker_teardown(w);
 	eventfd_write(srv->ended, 1);
 	return NULL;
+}
+
+static int worker_init(struct ublk_worker *w, struct ublk_server *srv,
+		       unsigned int number)
+{
+	w->srv = srv;
+	w->queue = number / srv->opts.threads;
+	w->first = number % srv->opts.threads;
+	if (!shares_memory(w))
+		return worker_map(w);
+	share_memory(w);
+	return 0;
 }
 
 /* Returns the first error that kept a worker from fetching its tags. */
@@ -385,10 +458,9 @@ static int start_workers(struct ublk_server *srv)
 	for (i = 0; i < n && !err; i++) {
 		struct ublk_worker *w = &srv->workers[i];
 
-		w->srv = srv;
-		w->queue = i / srv->opts.threads;
-		w->first = i % srv->opts.threads;
-		err = -pthread_create(&w->thread, NULL, worker_run, w);
+		err = worker_init(w, srv, i);
+		if (!err)
+			err = -pthread_create(&w->thread, NULL, worker_run, w);
 		if (!err)
 			srv->nr_workers++;
 	}
@@ -412,7 +484,11 @@ void ublk_server_join(struct ublk_server *srv)
 
 static void server_release(struct ublk_server *srv)
 {
+	unsigned int i, n = srv->info.nr_hw_queues * srv->opts.threads;
+
 	ublk_server_join(srv);
+	for (i = 0; srv->workers && i < n && srv->workers[i].srv; i++)
+		worker_unmap(&srv->workers[i]);
 	free(srv->workers);
 	if (srv->cdev >= 0)
 		close(srv->cdev);

@@ -19,9 +19,9 @@
  *   (workers)			as above
  *   ublk_end_user_recovery()	what waits for a server comes now
  *
- * ctrl.c sends control commands, server.c runs the workers, target_*.c turn
- * a request into an answer. A target never sees a command of the driver, and
- * server.c looks into a request only to move its data, in the way of its mode.
+ * ctrl.c sends control commands, server.c and server_batch.c run the workers,
+ * target_*.c turn a request into an answer. A target never sees a command of the
+ * driver, and server.c looks into a request only to move its data, in the way of its mode.
  * Functions return 0 or a negative errno.
  */
 #ifndef UBLK_SERVER_H
@@ -34,6 +34,11 @@
 #include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
+
+/* Younger than some versions of liburing. */
+#ifndef IORING_URING_CMD_MULTISHOT
+#define IORING_URING_CMD_MULTISHOT	2U
+#endif
 
 #define UBLK_AUTO_ID		(~0U)
 #define UBLK_SECTOR_SHIFT	9
@@ -87,8 +92,9 @@ int ublk_quiesce_dev(struct ublk_ctrl *ctrl, __u32 id, __u64 timeout_ms);
 int ublk_get_affinity(struct ublk_ctrl *ctrl, __u32 id, __u16 queue,
 		      void *mask, __u16 len);
 
-/* -- server.c: workers, queues and tags ---------------------------------- */
+/* -- server*.c: workers, queues and tags --------------------------------- */
 
+struct ublk_batch;
 struct ublk_worker;
 struct ublk_server;
 
@@ -173,17 +179,21 @@ struct ublk_options {
 };
 
 /**
- * struct ublk_worker - a thread that serves some tags of one queue
+ * struct ublk_worker - a thread that serves some tags of one queue, in batch mode
+ *	those that come its way
  * @srv: its server
  * @thread: the thread
  * @ring: commands of the driver and I/O of the target, side by side
  * @queue: number of the queue
  * @first: serves this tag and every (threads per queue)th after it
- * @live: tags that still have a command in the driver or a request here
+ * @live: tags that still have a command in the driver or a request here; in
+ *	batch mode, the command that fetches and requests that are here
+ * @left: the server goes, whatever is live
  * @err: why the worker could not start
  * @descs: descriptors of the whole queue, written by the driver
  * @ios: tags of the whole queue, of which this worker uses its own
  * @bufs: memory behind ios[].buf
+ * @batch: what only server_batch.c looks into
  */
 struct ublk_worker {
 	struct ublk_server *srv;
@@ -192,10 +202,12 @@ struct ublk_worker {
 	__u16 queue;
 	__u16 first;
 	unsigned int live;
+	bool left;
 	int err;
 	const struct ublksrv_io_desc *descs;
 	struct ublk_io *ios;
 	char *bufs;
+	struct ublk_batch *batch;
 };
 
 /**

@@ -51,6 +51,7 @@ static const char usage[] =
 "                            zero-copy or auto-buf\n"
 "      --direct              bypass the page cache for FILE\n"
 "      --threads-per-queue N threads that share the tags of a queue; default 1\n"
+"      --batch               many tags per command\n"
 "      --get-data            take the data of a write in a step of its own\n"
 "      --no-partscan         do not look for partitions\n"
 "      --recovery[=MODE]     the disk outlives its server, and I/O waits for the\n"
@@ -70,8 +71,8 @@ static const char usage[] =
 "  -h, --help                show this text\n";
 
 enum {
-	OPT_DIRECT = 256, OPT_THREADS, OPT_GET_DATA, OPT_NO_PARTSCAN, OPT_RECOVERY,
-	OPT_QUIESCE, OPT_UNPRIVILEGED, OPT_ASYNC
+	OPT_DIRECT = 256, OPT_THREADS, OPT_BATCH, OPT_GET_DATA, OPT_NO_PARTSCAN,
+	OPT_RECOVERY, OPT_QUIESCE, OPT_UNPRIVILEGED, OPT_ASYNC
 };
 
 /* How long "quiesce" waits for the server to have a moment. */
@@ -88,6 +89,7 @@ static const struct option long_options[] = {
 	{ "background", no_argument, NULL, 'b' },
 	{ "direct", no_argument, NULL, OPT_DIRECT },
 	{ "threads-per-queue", required_argument, NULL, OPT_THREADS },
+	{ "batch", no_argument, NULL, OPT_BATCH },
 	{ "get-data", no_argument, NULL, OPT_GET_DATA },
 	{ "no-partscan", no_argument, NULL, OPT_NO_PARTSCAN },
 	{ "recovery", optional_argument, NULL, OPT_RECOVERY },
@@ -255,6 +257,9 @@ static void parse_options(struct request *r, int argc, char **argv)
 			r->add.threads = parse_number("--threads-per-queue",
 						      optarg,
 						      UBLK_MAX_QUEUE_DEPTH);
+			break;
+		case OPT_BATCH:
+			r->add.flags |= UBLK_F_BATCH_IO;
 			break;
 		case OPT_GET_DATA:
 			r->add.flags |= UBLK_F_NEED_GET_DATA;

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Inside of the library: what server.c and server_batch.c have in common.
+ */
+#ifndef UBLK_SERVER_INTERNAL_H
+#define UBLK_SERVER_INTERNAL_H
+
+#include "ublk.h"
+
+/* user_data: a tag, marked if the entry is not the tag's fetch or commit. */
+#define UD_TARGET	0x10000		/* the target's */
+#define UD_DATA		0x20000		/* moves data in the way of the mode */
+#define UD_IGNORE	0x40000		/* its end is of no interest */
+#define UD_LEAVE	0x80000		/* the worker has to end */
+#define UD_BATCH	0x100000	/* a command of batch mode */
+#define UD_TAG(ud)	((__u16)(ud))
+
+struct io_uring_sqe *worker_sqe(struct ublk_worker *w);
+void worker_serve(struct ublk_worker *w, struct ublk_io *io);
+
+/* server_batch.c */
+int batch_setup(struct ublk_worker *w);
+void batch_teardown(struct ublk_worker *w);
+void batch_begin(struct ublk_worker *w);
+void batch_complete(struct ublk_worker *w, struct ublk_io *io, int result);
+void batch_flush(struct ublk_worker *w);
+void batch_cqe(struct ublk_worker *w, const struct io_uring_cqe *cqe);
+
+static inline bool worker_is_batch(const struct ublk_worker *w)
+{
+	return w->srv->info.flags & UBLK_F_BATCH_IO;
+}
+
+#endif
