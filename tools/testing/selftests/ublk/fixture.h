@@ -14,8 +14,18 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "testdev.h"
+#include "testbatch.h"
 #include "kselftest_harness.h"
+
+#define TD_FIXTURE_TEARDOWN(name)					\
+FIXTURE_TEARDOWN_PARENT(name)						\
+{									\
+	int ret = td_reap(&self->td);					\
+									\
+	EXPECT_EQ(0, ret);						\
+	if (ret)							\
+		TH_LOG("device %d stays: %s", self->td.id, strerror(-ret)); \
+}
 
 /* Set-up of @name: no driver is a reason to skip, @prepare must succeed. */
 #define TD_FIXTURE_OPS(name, prepare)					\
@@ -31,14 +41,7 @@ FIXTURE_SETUP(name)							\
 	ASSERT_EQ(0, ret)						\
 		TH_LOG(#prepare ": %s", strerror(-ret));		\
 }									\
-FIXTURE_TEARDOWN_PARENT(name)						\
-{									\
-	int ret = td_reap(&self->td);					\
-									\
-	EXPECT_EQ(0, ret);						\
-	if (ret)							\
-		TH_LOG("device %d stays: %s", self->td.id, strerror(-ret)); \
-}
+TD_FIXTURE_TEARDOWN(name)
 
 #define TD_FIXTURE(name, prepare)					\
 FIXTURE(name)								\
@@ -105,6 +108,28 @@ static inline __u64 td_features(struct testdev *td)
 
 	return ublk_get_features(&td->ctrl, &features) ? 0 : features;
 }
+
+/* The same for a device in batch mode, with a ring for its commands. */
+#define TB_FIXTURE(name, prepare)					\
+FIXTURE(name)								\
+{									\
+	struct testdev td;						\
+	struct tb tb;							\
+};									\
+FIXTURE_SETUP(name)							\
+{									\
+	int ret;							\
+									\
+	if (!td_init(&self->td))					\
+		SKIP(return, "no /dev/ublk-control: load ublk_drv");	\
+	REQUIRE_FEATURE(&self->td, UBLK_F_BATCH_IO);			\
+	ret = (prepare)(&self->tb, &self->td);				\
+	if (ret)							\
+		td_drop(&self->td);					\
+	ASSERT_EQ(0, ret)						\
+		TH_LOG(#prepare ": %s", strerror(-ret));		\
+}									\
+TD_FIXTURE_TEARDOWN(name)
 
 #define REQUIRE_FEATURE(td, bits)					\
 	if ((td_features(td) & (bits)) != (bits))			\

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Batch mode: servers of several threads, killed while clients keep them busy, in
+ * each recovery mode. No request is left behind, and what the mode promises holds.
+ */
+#include "fixture.h"
+
+#define IOS		96
+#define ROUNDS		5
+
+FIXTURE(mode)
+{
+	struct testdev td;
+	struct ublk_options opts;
+};
+
+FIXTURE_VARIANT(mode)
+{
+	__u64 flags;
+	bool recovers;		/* a next server can take over */
+	bool may_fail;		/* requests that the old one had may fail */
+};
+
+FIXTURE_VARIANT_ADD(mode, none) {
+	.may_fail = true,
+};
+
+FIXTURE_VARIANT_ADD(mode, recovery) {
+	.flags = UBLK_F_USER_RECOVERY,
+	.recovers = true, .may_fail = true,
+};
+
+FIXTURE_VARIANT_ADD(mode, reissue) {
+	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE,
+	.recovers = true,
+};
+
+FIXTURE_VARIANT_ADD(mode, fail_io) {
+	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_FAIL_IO,
+	.recovers = true, .may_fail = true,
+};
+
+FIXTURE_SETUP(mode)
+{
+	if (!td_init(&self->td))
+		SKIP(return, "no /dev/ublk-control: load ublk_drv");
+	REQUIRE_FEATURE(&self->td, variant->flags | UBLK_F_BATCH_IO);
+	ublk_options_init(&self->opts);
+	self->opts.size = TD_SIZE;
+	self->opts.depth = 16;
+	self->opts.queues = 2;
+	self->opts.threads = 3;
+	self->opts.buf_bytes = TD_BUF_BYTES;
+	self->opts.flags = UBLK_F_NO_AUTO_PART_SCAN | UBLK_F_BATCH_IO |
+			   variant->flags;
+	ASSERT_EQ(0, td_spawn(&self->td, &self->opts));
+}
+
+TD_FIXTURE_TEARDOWN(mode)
+
+static __u32 len_of(int i)
+{
+	return (1 + i % 16) * 4096;
+}
+
+static void send_load(struct testdev *td, int *clients, char *buf)
+{
+	int i;
+
+	for (i = 0; i < IOS; i++) {
+		__u64 offset = TD_AREA + i * 65536ULL;
+
+		clients[i] = i % 3 ? td_write(td, buf, len_of(i), offset, 0) :
+				     td_read(td, buf, len_of(i), offset);
+	}
+}
+
+/* Sends the load and kills the server somewhere in the middle of it. */
+static void kill_under_load(struct __test_metadata *_metadata, struct testdev *td,
+			    int *clients, char *buf, int round)
+{
+	int after = round * IOS / ROUNDS;
+
+	send_load(td, clients, buf);
+	ASSERT_EQ(len_of(after), td_wait(td, clients[after]));
+	ASSERT_EQ(0, td_kill_server(td));
+}
+
+TEST_F_TIMEOUT(mode, server_killed_under_load_leaves_nothing_behind, 120)
+{
+	struct testdev *td = &self->td;
+	char *buf = td_page_buf(TD_BUF_BYTES, 1);
+	int clients[IOS], round, i, res, bad = 0;
+
+	for (round = 0; round < (variant->recovers ? ROUNDS : 1); round++) {
+		kill_under_load(_metadata, td, clients, buf, round);
+		res = variant->recovers ? td_spawn_recovery(td, &self->opts) : 0;
+		ASSERT_EQ(0, res);
+		for (i = 0; i < IOS; i++) {
+			res = td_wait(td, clients[i]);
+			if (res == -ETIME ||
+			    (res != (int)len_of(i) && !variant->may_fail))
+				bad++;
+		}
+		ASSERT_EQ(0, bad) TH_LOG("round %d", round);
+	}
+}
+
+TEST_HARNESS_MAIN
