@@ -111,6 +111,8 @@ static void plan(struct round *r, unsigned int number, __u64 features,
 	r->opts.flags = modes[r->mode].flags;
 	if (camp_pick(&r->seed, 4) == 0)
 		r->opts.flags |= UBLK_F_NEED_GET_DATA;
+	if (camp_pick(&r->seed, 3) == 0)
+		r->opts.flags |= UBLK_F_BATCH_IO & features;
 	if (camp_pick(&r->seed, 2))
 		r->opts.flags |= UBLK_F_NO_AUTO_PART_SCAN;
 	if (r->mode && camp_pick(&r->seed, 2))

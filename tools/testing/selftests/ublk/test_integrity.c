@@ -108,12 +108,40 @@ FIXTURE_VARIANT_ADD(served, with_auto_buf_by_four_threads) {
 	.queues = 2, .depth = 16, .threads = 2, .mode = UBLK_MODE_AUTO_BUF,
 };
 
+FIXTURE_VARIANT_ADD(served, in_batches) {
+	.queues = 1, .depth = 64, .threads = 1, .flags = UBLK_F_BATCH_IO,
+};
+
+FIXTURE_VARIANT_ADD(served, in_batches_of_one) {
+	.queues = 1, .depth = 1, .threads = 1, .flags = UBLK_F_BATCH_IO,
+};
+
+FIXTURE_VARIANT_ADD(served, in_batches_by_six_threads) {
+	.queues = 2, .depth = 32, .threads = 3, .flags = UBLK_F_BATCH_IO,
+};
+
+FIXTURE_VARIANT_ADD(served, in_batches_with_user_copy) {
+	.queues = 1, .depth = 16, .threads = 2, .flags = UBLK_F_BATCH_IO,
+	.mode = UBLK_MODE_USER_COPY,
+};
+
+FIXTURE_VARIANT_ADD(served, in_batches_with_zero_copy) {
+	.queues = 1, .depth = 16, .threads = 2, .flags = UBLK_F_BATCH_IO,
+	.mode = UBLK_MODE_ZERO_COPY,
+};
+
+FIXTURE_VARIANT_ADD(served, in_batches_with_auto_buf) {
+	.queues = 1, .depth = 16, .threads = 2, .flags = UBLK_F_BATCH_IO,
+	.mode = UBLK_MODE_AUTO_BUF,
+};
+
 FIXTURE_SETUP(served)
 {
 	struct ublk_options opts;
 
 	if (!td_init(&self->td))
 		SKIP(return, "no /dev/ublk-control: load ublk_drv");
+	REQUIRE_FEATURE(&self->td, variant->flags);
 	ublk_options_init(&opts);
 	opts.queues = variant->queues;
 	opts.depth = variant->depth;

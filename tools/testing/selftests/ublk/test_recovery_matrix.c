@@ -29,28 +29,30 @@ FIXTURE_VARIANT(mode)
 	int state;
 };
 
-FIXTURE_VARIANT_ADD(mode, none) {
-	.delivered = -EIO, .undelivered = -EIO, .later = -EIO,
-	.state = UBLK_S_DEV_DEAD,
-};
+/* Each mode, with one command per tag and with batches. */
+#define MODE_VARIANT(name, mode_flags, ...)				\
+FIXTURE_VARIANT_ADD(mode, name) {					\
+	.flags = mode_flags, __VA_ARGS__				\
+};									\
+FIXTURE_VARIANT_ADD(mode, name ## _batch) {				\
+	.flags = (mode_flags) | UBLK_F_BATCH_IO, __VA_ARGS__		\
+}
 
-FIXTURE_VARIANT_ADD(mode, recovery) {
-	.flags = UBLK_F_USER_RECOVERY,
-	.delivered = -EIO, .undelivered = SERVED, .later = SERVED,
-	.state = UBLK_S_DEV_QUIESCED,
-};
+MODE_VARIANT(none, 0,
+	     .delivered = -EIO, .undelivered = -EIO, .later = -EIO,
+	     .state = UBLK_S_DEV_DEAD);
 
-FIXTURE_VARIANT_ADD(mode, reissue) {
-	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE,
-	.delivered = SERVED, .undelivered = SERVED, .later = SERVED,
-	.state = UBLK_S_DEV_QUIESCED,
-};
+MODE_VARIANT(recovery, UBLK_F_USER_RECOVERY,
+	     .delivered = -EIO, .undelivered = SERVED, .later = SERVED,
+	     .state = UBLK_S_DEV_QUIESCED);
 
-FIXTURE_VARIANT_ADD(mode, fail_io) {
-	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_FAIL_IO,
-	.delivered = -EIO, .undelivered = -EIO, .later = -EREMOTEIO,
-	.state = UBLK_S_DEV_FAIL_IO,
-};
+MODE_VARIANT(reissue, UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE,
+	     .delivered = SERVED, .undelivered = SERVED, .later = SERVED,
+	     .state = UBLK_S_DEV_QUIESCED);
+
+MODE_VARIANT(fail_io, UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_FAIL_IO,
+	     .delivered = -EIO, .undelivered = -EIO, .later = -EREMOTEIO,
+	     .state = UBLK_S_DEV_FAIL_IO);
 
 /* For a server that sits on what goes into the area. */
 static void hold_options(struct ublk_options *opts, __u64 flags)
@@ -74,18 +76,24 @@ FIXTURE_TEARDOWN_PARENT(mode)
 	EXPECT_EQ(0, td_reap(&self->td));
 }
 
-/* The next server, in this process, which answers everything. */
-static int recover(struct testdev *td)
+/* The next server, which answers everything: this process, if it can. */
+static int recover(struct testdev *td, bool batch)
 {
-	td->answer_all = true;
-	return td_recover(td);
+	struct ublk_options opts;
+
+	if (!batch) {
+		td->answer_all = true;
+		return td_recover(td);
+	}
+	ublk_options_init(&opts);
+	return td_spawn_recovery(td, &opts);
 }
 
 /*
  * What the client is told. If it is not to fail, then it must not end before
  * the next server is there.
  */
-static int outcome(struct testdev *td, int client, int expected)
+static int outcome_of(struct testdev *td, int client, int expected, bool batch)
 {
 	int ret;
 
@@ -96,9 +104,13 @@ static int outcome(struct testdev *td, int client, int expected)
 	td_settle(td, 100);
 	if (td_done(td, client))
 		return -EALREADY;
-	ret = recover(td);
+	ret = recover(td, batch);
 	return ret ? ret : td_wait(td, client);
 }
+
+#define IS_BATCH	(variant->flags & UBLK_F_BATCH_IO)
+#define outcome(td, client, expected)					\
+	outcome_of(td, client, expected, IS_BATCH)
 
 TEST_F(mode, device_is_in_the_state_of_its_mode)
 {
@@ -256,8 +268,11 @@ TEST_F(mode, announced_write_whose_data_was_not_taken)
 {
 	struct testdev *td = &self->td;
 	struct td_req req;
-	int client = announced_write(td, &req, variant->flags);
+	int client;
 
+	if (IS_BATCH)
+		SKIP(return, "no GET_DATA in batch mode");
+	client = announced_write(td, &req, variant->flags);
 	ASSERT_LE(0, client);
 	td_detach(td);
 	EXPECT_EQ(variant->delivered, outcome(td, client, variant->delivered));
@@ -267,8 +282,11 @@ TEST_F(mode, announced_write_whose_data_was_taken)
 {
 	struct testdev *td = &self->td;
 	struct td_req req;
-	int client = announced_write(td, &req, variant->flags);
+	int client;
 
+	if (IS_BATCH)
+		SKIP(return, "no GET_DATA in batch mode");
+	client = announced_write(td, &req, variant->flags);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(TD_PENDING, td_io_cmd(td, UBLK_U_IO_NEED_GET_DATA, req.queue,
 					req.tag, 0, (unsigned long)req.buf));
@@ -287,6 +305,8 @@ TEST_F(mode, delivered_flush)
 	struct td_req req;
 	int client;
 
+	if (IS_BATCH)
+		SKIP(return, "the server of this test has one command per tag");
 	td->info.flags |= variant->flags;
 	td->params.basic.attrs = UBLK_ATTR_VOLATILE_CACHE;
 	ASSERT_EQ(0, td_go_live(td));
@@ -348,7 +368,7 @@ TEST_F(mode, reads_that_wait_for_a_tag)
 	ASSERT_TRUE(td_wait_inflight(td, DEPTH));
 	ASSERT_EQ(0, td_kill_server(td));
 	ASSERT_TRUE(td_wait_state(td, variant->state));
-	ASSERT_EQ(0, variant->later == SERVED ? recover(td) : 0);
+	ASSERT_EQ(0, variant->later == SERVED ? recover(td, IS_BATCH) : 0);
 	for (i = 0; i < READS; i++) {
 		res = td_wait(td, clients[i]);
 		EXPECT_TRUE(variant->later == SERVED ? res == SERVED : res <= 0)
