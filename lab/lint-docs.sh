@@ -54,11 +54,11 @@ defined()
 		}' "$UAPI" | sort
 }
 
-# dispatched FILE KIND: "NAME" of each UBLK_U_KIND_* that has a row of a table or
-# a case of a switch in FILE that names its function
+# dispatched FILES KIND: "NAME" of each UBLK_U_KIND_* that has a row of a table or
+# a case of a switch in one of FILES that names its function
 dispatched()
 {
-	awk -v kind="UBLK_(U_)?$2_" '
+	for file in $1; do cat "$SRC/$file"; done | awk -v kind="UBLK_(U_)?$2_" '
 		/^\t\[/		{ name = $0; call = 1 }
 		/^\tcase /	{ name = $0; next }
 		/return ublk_/	{ call = 1 }
@@ -68,7 +68,7 @@ dispatched()
 			if (name !~ /^OP_/)
 				print name
 		}
-		{ name = ""; call = 0 }' "$SRC/$1" | sort -u
+		{ name = ""; call = 0 }' | sort -u
 }
 
 # only FORMAT A B: a line for each one in list A that is not in list B
@@ -77,7 +77,7 @@ only()
 	comm -23 "$2" "$3" | sed "s/.*/ublk.rst: $1/" >> "$work/lies"
 }
 
-# compare TITLE KIND FILE: one command table
+# compare TITLE KIND FILES: one command table
 compare()
 {
 	documented "$1" > "$work/doc"
@@ -145,7 +145,7 @@ rules()
 
 : > "$work/lies"
 compare "Control commands" CMD ctrl.c
-compare "I/O commands" IO io.c
+compare "I/O commands" IO "io.c batch.c"
 features
 tests
 rules
