@@ -26,12 +26,13 @@ FIXTURE_VARIANT_ADD(mode, none) {
 };
 
 FIXTURE_VARIANT_ADD(mode, recovery) {
-	.flags = UBLK_F_USER_RECOVERY,
+	.flags = UBLK_F_USER_RECOVERY | UBLK_F_QUIESCE,
 	.recovers = true, .may_fail = true,
 };
 
 FIXTURE_VARIANT_ADD(mode, reissue) {
-	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE,
+	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE |
+		 UBLK_F_QUIESCE,
 	.recovers = true,
 };
 
@@ -103,6 +104,27 @@ TEST_F_TIMEOUT(mode, server_killed_under_load_leaves_nothing_behind, 120)
 				bad++;
 		}
 		ASSERT_EQ(0, bad) TH_LOG("round %d", round);
+	}
+}
+
+/* Sent home, the server answers what it has, and nothing fails. */
+TEST_F_TIMEOUT(mode, server_sent_home_under_load_ends_and_loses_nothing, 120)
+{
+	struct testdev *td = &self->td;
+	char *buf = td_page_buf(TD_BUF_BYTES, 1);
+	int clients[IOS], round, i;
+
+	if (!(variant->flags & UBLK_F_QUIESCE))
+		SKIP(return, "the disk goes with its server");
+	for (round = 0; round < ROUNDS; round++) {
+		send_load(td, clients, buf);
+		i = round * IOS / ROUNDS;
+		ASSERT_EQ(len_of(i), td_wait(td, clients[i]));
+		ASSERT_EQ(0, td_ctl(td, UBLK_U_CMD_QUIESCE_DEV, TD_DEADLINE_MS));
+		ASSERT_EQ(0, td_wait_exit(td->server, TD_DEADLINE_MS));
+		ASSERT_EQ(0, td_spawn_recovery(td, &self->opts));
+		for (i = 0; i < IOS; i++)
+			EXPECT_EQ(len_of(i), td_wait(td, clients[i]));
 	}
 }
 
