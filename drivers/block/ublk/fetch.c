@@ -252,21 +252,27 @@ bool ublk_batch_can_hear(const struct ublk_queue *q)
  * @q:		queue whose session takes no more requests, a grace period after
  *		that became known
  *
- * Active ones see to it themselves.
+ * Active ones see to it themselves. There are as many as the server likes.
+ *
+ * Context: process.
  */
 void ublk_batch_abort_idle(struct ublk_queue *q)
 {
 	struct ublk_batch *b = q->batch;
-	struct ublk_fetch *f, *next;
-	LIST_HEAD(idle);
+	struct ublk_fetch *f;
 
-	scoped_guard(spinlock, &b->lock) {
-		list_splice_init(&b->idle, &idle);
-		list_for_each_entry(f, &idle, node)
-			f->state = UBLK_FETCH_ACTIVE;
-	}
-	list_for_each_entry_safe(f, next, &idle, node)
-		ublk_cmd_abort(ublk_fetch_cmd(f));
+	do {
+		scoped_guard(spinlock, &b->lock) {
+			f = list_first_entry_or_null(&b->idle, struct ublk_fetch, node);
+			if (f) {
+				list_del(&f->node);
+				f->state = UBLK_FETCH_ACTIVE;
+			}
+		}
+		if (f)
+			ublk_cmd_abort(ublk_fetch_cmd(f));
+		cond_resched();
+	} while (f);
 }
 
 /*
@@ -299,6 +305,7 @@ static void ublk_batch_queue_rqs(struct rq_list *list)
 
 	while ((rq = rq_list_pop(list))) {
 		int op = ublk_desc_op(rq);
+		u16 tag = rq->tag;
 
 		if (nr && (q != rq->mq_hctx->driver_data || nr == ARRAY_SIZE(tags))) {
 			ublk_batch_push(q, tags, nr);
@@ -306,7 +313,7 @@ static void ublk_batch_queue_rqs(struct rq_list *list)
 		}
 		q = rq->mq_hctx->driver_data;
 		if (op >= 0 && ublk_rq_dispatch(q, rq, op))
-			tags[nr++] = rq->tag;
+			tags[nr++] = tag;
 		else
 			rq_list_add_tail(&left, rq);
 	}
@@ -336,27 +343,48 @@ static bool ublk_batch_deliver(struct ublk_session *s, struct ublk_fetch *f, u16
 }
 
 /*
- * The server was not told of @tags. A sweep may have taken one of them since, or
- * a server that guesses has answered or uses it; what is left waits in the ring
- * again.
+ * The server was not told of @tag. A sweep may have taken it since, or a server that
+ * guesses has answered or uses it. Returns true if it has to wait in the ring again;
+ * without a session that fetches it there, its request goes.
  */
-static void ublk_batch_revert(struct ublk_fetch *f, u16 *tags, unsigned int nr,
-			      unsigned int issue_flags)
+static bool ublk_batch_undeliver(struct ublk_session *s, struct ublk_fetch *f, u16 tag,
+				 unsigned int issue_flags)
 {
 	struct ublk_queue *q = f->q;
+	struct ublk_slot *slot = &q->slots[tag];
+
+	if (!ublk_slot_take(q, slot, UBLK_SLOT_SERVER))
+		return false;
+	if (q->mode == UBLK_MODE_AUTO)
+		ublk_auto_take_back(slot, ublk_fetch_cmd(f), issue_flags);
+	if (ublk_slot_is_used(slot)) {
+		if (ublk_slot_leave(q, slot, UBLK_SLOT_SERVER, false))
+			ublk_slot_finish(q, slot);
+		return false;
+	}
+
+	ublk_slot_describe(q, slot);
+	scoped_guard(rcu) {
+		if (ublk_session_may_arm(s)) {
+			ublk_slot_pass(q, slot, UBLK_SLOT_QUEUED, 0);
+			return true;
+		}
+	}
+	slot->end = UBLK_END_UNSEEN;
+	ublk_slot_pass(q, slot, UBLK_SLOT_CANCELED, 0);
+	ublk_slot_finish(q, slot);
+	return false;
+}
+
+static void ublk_batch_revert(struct ublk_session *s, struct ublk_fetch *f, u16 *tags,
+			      unsigned int nr, unsigned int issue_flags)
+{
 	unsigned int left = 0;
 
-	for (unsigned int i = 0; i < nr; i++) {
-		struct ublk_slot *slot = &q->slots[tags[i]];
-
-		if (q->mode == UBLK_MODE_AUTO)
-			ublk_auto_take_back(slot, ublk_fetch_cmd(f), issue_flags);
-		if (!ublk_slot_take_unused(q, slot))
-			continue;
-		ublk_slot_pass(q, slot, UBLK_SLOT_QUEUED, 0);
-		tags[left++] = tags[i];
-	}
-	ublk_batch_unpop(q->batch, tags, left);
+	for (unsigned int i = 0; i < nr; i++)
+		if (ublk_batch_undeliver(s, f, tags[i], issue_flags))
+			tags[left++] = tags[i];
+	ublk_batch_unpop(f->q->batch, tags, left);
 }
 
 /* Deliver the requests of @tags, keep the tags to report. Returns their number. */
@@ -423,7 +451,7 @@ static bool ublk_fetch_round(struct ublk_session *s, struct ublk_fetch *f,
 	}
 	if (ublk_fetch_report(f, &sel, tags, nr, issue_flags))
 		return true;
-	ublk_batch_revert(f, tags, nr, issue_flags);
+	ublk_batch_revert(s, f, tags, nr, issue_flags);
 	return false;
 }
 

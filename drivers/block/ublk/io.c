@@ -543,6 +543,23 @@ int ublk_desc_op(const struct request *rq)
 }
 
 /**
+ * ublk_slot_describe - tell the server what the request of a slot is
+ * @q:		queue of the slot
+ * @slot:	BUSY slot of a request that the server has not heard of
+ */
+void ublk_slot_describe(struct ublk_queue *q, struct ublk_slot *slot)
+{
+	struct ublksrv_io_desc *desc = ublk_slot_desc(q, slot);
+	struct request *rq = slot->rq;
+
+	slot->len = blk_rq_bytes(rq);
+	desc->op_flags = ublk_desc_op_flags(slot);
+	desc->nr_sectors = blk_rq_sectors(rq);
+	desc->start_sector = blk_rq_pos(rq);
+	desc->addr = slot->buf;
+}
+
+/**
  * ublk_rq_dispatch - claim the slot of a request, describe it to the server
  * @q:		queue of the request
  * @rq:		the request
@@ -555,7 +572,6 @@ int ublk_desc_op(const struct request *rq)
 bool ublk_rq_dispatch(struct ublk_queue *q, struct request *rq, int op)
 {
 	struct ublk_slot *slot = &q->slots[rq->tag];
-	struct ublksrv_io_desc *desc = ublk_slot_desc(q, slot);
 
 	if (!ublk_slot_dispatch(q, slot))
 		return false;
@@ -563,13 +579,7 @@ bool ublk_rq_dispatch(struct ublk_queue *q, struct request *rq, int op)
 	blk_mq_start_request(rq);
 	slot->rq = rq;
 	slot->op = op;
-	slot->len = blk_rq_bytes(rq);
-
-	desc->op_flags = ublk_desc_op_flags(slot);
-	desc->nr_sectors = blk_rq_sectors(rq);
-	desc->start_sector = blk_rq_pos(rq);
-	desc->addr = slot->buf;
-
+	ublk_slot_describe(q, slot);
 	ublk_slot_pass(q, slot, UBLK_SLOT_QUEUED, 0);
 	return true;
 }

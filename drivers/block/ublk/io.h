@@ -10,6 +10,7 @@
 
 /* Submission */
 int ublk_desc_op(const struct request *rq);
+void ublk_slot_describe(struct ublk_queue *q, struct ublk_slot *slot);
 bool ublk_rq_dispatch(struct ublk_queue *q, struct request *rq, int op);
 blk_status_t ublk_rq_unserved(struct ublk_queue *q, struct request *rq);
 int ublk_mq_init_hctx(struct blk_mq_hw_ctx *hctx, void *driver_data, unsigned int index);

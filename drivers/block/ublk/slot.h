@@ -184,20 +184,6 @@ static __always_inline bool ublk_slot_take(struct ublk_queue *q,
 	return ublk_slot_try_move(q, slot, from, UBLK_SLOT_BUSY);
 }
 
-/* Take a slot from its server, unless somebody uses the memory of its request. */
-static inline bool ublk_slot_take_unused(struct ublk_queue *q, struct ublk_slot *slot)
-{
-	int word = atomic_read(&slot->word);
-
-	do {
-		if (ublk_word_state(word) != UBLK_SLOT_SERVER || ublk_word_refs(word))
-			return false;
-	} while (!atomic_try_cmpxchg_acquire(&slot->word, &word,
-					     ublk_word_to(word, UBLK_SLOT_BUSY)));
-	ublk_slot_moved(q, slot, UBLK_SLOT_SERVER, UBLK_SLOT_BUSY);
-	return true;
-}
-
 /* An armed slot is given up; the caller completes its command. */
 static __always_inline bool ublk_slot_cancel(struct ublk_queue *q,
 					     struct ublk_slot *slot)
@@ -301,6 +287,12 @@ static inline bool ublk_slot_put(struct ublk_slot *slot)
 			new &= ~UBLK_WORD_OWED;
 	} while (!atomic_try_cmpxchg(&slot->word, &word, new));
 	return last;
+}
+
+/* Has anybody a reference to the memory of a BUSY slot's request? They only go. */
+static inline bool ublk_slot_is_used(const struct ublk_slot *slot)
+{
+	return ublk_word_refs(atomic_read(&slot->word));
 }
 
 /*

@@ -23,20 +23,6 @@ static void ublk_slot_abort_cmd(struct ublk_slot *slot)
 		ublk_cmd_abort(cmd);
 }
 
-/* Hand back every command that waits for a request. */
-static void ublk_queue_cancel_idle(struct ublk_queue *q)
-{
-	if (q->batch)
-		ublk_batch_abort_idle(q);
-
-	for (unsigned int tag = 0; tag < q->depth; tag++) {
-		struct ublk_slot *slot = &q->slots[tag];
-
-		if (ublk_slot_cancel(q, slot))
-			ublk_slot_abort_cmd(slot);
-	}
-}
-
 /**
  * ublk_queue_can_hear - does the server have a command here to be told by?
  * @q:		queue whose gate is closed, so that no idle command goes away
@@ -60,33 +46,56 @@ bool ublk_queue_can_hear(const struct ublk_queue *q)
 }
 
 /*
- * Take the slot out of its server's hands, with command and request. Returns the
- * request if that is settled by now, and NULL if there was none, if it is in
- * somebody else's hands, or if its memory is.
+ * The caller has taken a slot with a request. Returns the request if that is settled
+ * by now, and NULL if its memory is in somebody else's hands.
  */
-static struct request *ublk_slot_sweep(struct ublk_queue *q, struct ublk_slot *slot)
+static struct request *ublk_slot_give_up(struct ublk_queue *q, struct ublk_slot *slot,
+					 enum ublk_end end)
 {
-	struct request *rq;
-	enum ublk_end end;
+	struct request *rq = slot->rq;
 
-	if (ublk_slot_cancel(q, slot)) {
-		ublk_slot_abort_cmd(slot);
-		return NULL;
-	}
-	if (ublk_slot_take(q, slot, UBLK_SLOT_QUEUED))
-		end = UBLK_END_UNSEEN;
-	else if (ublk_slot_take(q, slot, UBLK_SLOT_SERVER) ||
-		 ublk_slot_take(q, slot, UBLK_SLOT_NEED_DATA))
-		end = UBLK_END_SEEN;
-	else
-		return NULL;
-
-	rq = slot->rq;
 	slot->end = end;
 	if (!ublk_slot_leave(q, slot, UBLK_SLOT_CANCELED, true))
 		return NULL;
 	ublk_slot_finish(q, slot);
 	return rq;
+}
+
+/*
+ * Hand back every command that waits for a request. In batch mode nothing brings
+ * the server the tags that are still in the ring, so their requests go, too.
+ */
+static void ublk_queue_cancel_idle(struct ublk_queue *q)
+{
+	if (q->batch)
+		ublk_batch_abort_idle(q);
+
+	for (unsigned int tag = 0; tag < q->depth; tag++) {
+		struct ublk_slot *slot = &q->slots[tag];
+
+		if (ublk_slot_cancel(q, slot))
+			ublk_slot_abort_cmd(slot);
+		else if (q->batch && ublk_slot_take(q, slot, UBLK_SLOT_QUEUED))
+			ublk_slot_give_up(q, slot, UBLK_END_UNSEEN);
+	}
+}
+
+/*
+ * Take the slot out of its server's hands, with command and request. Returns what
+ * ublk_slot_give_up() does, or NULL if there was no request or somebody is at it.
+ */
+static struct request *ublk_slot_sweep(struct ublk_queue *q, struct ublk_slot *slot)
+{
+	if (ublk_slot_cancel(q, slot)) {
+		ublk_slot_abort_cmd(slot);
+		return NULL;
+	}
+	if (ublk_slot_take(q, slot, UBLK_SLOT_QUEUED))
+		return ublk_slot_give_up(q, slot, UBLK_END_UNSEEN);
+	if (ublk_slot_take(q, slot, UBLK_SLOT_SERVER) ||
+	    ublk_slot_take(q, slot, UBLK_SLOT_NEED_DATA))
+		return ublk_slot_give_up(q, slot, UBLK_END_SEEN);
+	return NULL;
 }
 
 /*
@@ -192,9 +201,10 @@ static bool ublk_queue_sweep_task(struct ublk_queue *q, struct task_struct *task
  * process. If several of them serve, none is missed while another lives; but an
  * ordinary user who has been told to go has no right to be a crowd.
  */
-static bool ublk_timeout_batch(struct ublk_session *s, struct ublk_queue *q,
+static bool ublk_timeout_batch(struct ublk_session *s, struct ublk_queue *q, int tag,
 			       const struct request *rq)
 {
+	struct ublk_slot *slot = &q->slots[tag];
 	bool unprivileged = ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV);
 	struct pid *server = READ_ONCE(s->io_tgid) ?: s->pid;
 	struct task_struct *task = pid_task(server, PIDTYPE_TGID);
@@ -203,10 +213,10 @@ static bool ublk_timeout_batch(struct ublk_session *s, struct ublk_queue *q,
 
 	if (unprivileged)
 		kill_pid(server, SIGKILL, 1);
-	if (!dying || (READ_ONCE(s->shared) && !unprivileged)) {
+	if (ublk_slot_state(slot) == UBLK_SLOT_QUEUED)
 		ublk_batch_nudge(q);
+	if (!dying || (READ_ONCE(s->shared) && !unprivileged))
 		return false;
-	}
 	return ublk_queue_sweep_task(q, NULL, rq);
 }
 
@@ -246,6 +256,6 @@ enum blk_eh_timer_return ublk_mq_timeout(struct request *rq)
 	    tag < 0 || tag >= q->depth)
 		return BLK_EH_RESET_TIMER;
 
-	ended = q->batch ? ublk_timeout_batch(s, q, rq) : ublk_timeout_task(q, tag, rq);
+	ended = q->batch ? ublk_timeout_batch(s, q, tag, rq) : ublk_timeout_task(q, tag, rq);
 	return ended ? BLK_EH_DONE : BLK_EH_RESET_TIMER;
 }

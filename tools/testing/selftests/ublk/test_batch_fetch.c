@@ -648,4 +648,43 @@ TEST_F(recoverable, request_in_hand_at_quiesce_may_be_answered)
 	expect_served(_metadata, tb, &client, 1);
 }
 
+/* A server that has offered its tags, but has not ended the recovery. */
+static int prepare_recovery(struct tb *tb, struct testdev *td)
+{
+	int ret = go_live_recoverable(tb, td);
+
+	if (ret)
+		return ret;
+	tb_exit(tb);
+	td_detach(td);
+	ret = td_reattach(td);
+	if (!ret)
+		ret = tb_init(tb, td, 0, TB_BUFFERS, TB_BUF_BYTES);
+	return ret ? ret : tb_prep_all(tb);
+}
+
+TB_FIXTURE(next, prepare_recovery);
+
+TEST_F(next, stop_fails_requests_that_nobody_has_fetched)
+{
+	struct tb *tb = &self->tb;
+	int client;
+
+	send_reads(&self->td, &client, 1);
+	ASSERT_TRUE(wait_inflight(tb, 1));
+	ASSERT_EQ(0, tb_ctl(tb, UBLK_U_CMD_STOP_DEV, 0));
+	EXPECT_EQ(-EIO, tb_wait_client(tb, client));
+}
+
+TEST_F(next, delete_fails_requests_that_nobody_has_fetched)
+{
+	struct tb *tb = &self->tb;
+	int client;
+
+	send_reads(&self->td, &client, 1);
+	ASSERT_TRUE(wait_inflight(tb, 1));
+	ASSERT_EQ(0, tb_ctl(tb, UBLK_U_CMD_DEL_DEV_ASYNC, 0));
+	EXPECT_EQ(-EIO, tb_wait_client(tb, client));
+}
+
 TEST_HARNESS_MAIN
