@@ -190,7 +190,9 @@ static int ublk_commit_elem(struct ublk_session *s, struct ublk_queue *q,
 
 	if (q->mode == UBLK_MODE_AUTO)
 		ublk_auto_take_back(slot, cmd, issue_flags);
+	WRITE_ONCE(slot->copier, current);
 	ublk_slot_answer(q, slot, elem->result, elem->buf);
+	WRITE_ONCE(slot->copier, NULL);
 	slot->buf = elem->buf;
 	if (ublk_slot_rearm(s, q, slot, true, issue_flags))
 		ublk_slot_finish(q, slot);

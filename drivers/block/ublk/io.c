@@ -330,6 +330,8 @@ static void ublk_deliver_retry(struct ublk_session *s, struct ublk_queue *q,
 	struct request *rq = slot->rq;
 
 	ublk_rq_count_repeat(rq);
+	if (q->batch)
+		WRITE_ONCE(slot->copier, NULL);
 	ublk_slot_rearm(s, q, slot, false, issue_flags);
 	ublk_rq_requeue(rq, UBLK_COPY_RETRY_MS);
 }

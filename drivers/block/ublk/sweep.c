@@ -199,20 +199,25 @@ static bool ublk_queue_sweep_task(struct ublk_queue *q, struct task_struct *task
 /*
  * Batch mode: any task of the server may answer any tag, so what counts is the
  * process. If several of them serve, none is missed while another lives; but an
- * ordinary user who has been told to go has no right to be a crowd.
+ * ordinary user who has been told to go has no right to be a crowd, nor to have one
+ * of them copy for ever.
  */
 static bool ublk_timeout_batch(struct ublk_session *s, struct ublk_queue *q, int tag,
 			       const struct request *rq)
 {
 	struct ublk_slot *slot = &q->slots[tag];
+	struct task_struct *copier = READ_ONCE(slot->copier);
 	bool unprivileged = ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV);
 	struct pid *server = READ_ONCE(s->io_tgid) ?: s->pid;
 	struct task_struct *task = pid_task(server, PIDTYPE_TGID);
 	bool dying = !task || !atomic_read(&task->signal->live) ||
 		(READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT);
 
-	if (unprivileged)
+	if (unprivileged) {
 		kill_pid(server, SIGKILL, 1);
+		if (copier)
+			send_sig(SIGKILL, copier, 1);
+	}
 	if (ublk_slot_state(slot) == UBLK_SLOT_QUEUED)
 		ublk_batch_nudge(q);
 	if (!dying || (READ_ONCE(s->shared) && !unprivileged))

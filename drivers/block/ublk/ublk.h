@@ -144,6 +144,8 @@ enum ublk_mode {
  * @ring:	the ring of @cmd, or that the pages are registered with; to compare,
  *		never to follow
  * @next:	next slot of a chain handed to the same task
+ * @copier:	in batch mode, the task that may be copying the data; for the timeout
+ *		handler, which has RCU only
  * @pending:	the same place, while on ublk_queue::pending
  * @tag:	the tag
  * @op:		UBLK_IO_OP_* of @rq
@@ -164,6 +166,7 @@ struct ublk_slot {
 	void			*ring;
 	union {
 		struct ublk_slot	*next;
+		struct task_struct	*copier;
 		struct llist_node	pending;
 	};
 	u16			tag;
