@@ -25,7 +25,7 @@ static int go_live(struct tb *tb, struct testdev *td)
 		ret = td_start(td);
 	if (!ret && !tb_fetch(tb, 0))
 		ret = -EIO;
-	return ret ? ret : td_open_disk(td);
+	return ret ? ret : tb_open_disk(tb);
 }
 
 TB_FIXTURE(prepared, attach_and_prep);

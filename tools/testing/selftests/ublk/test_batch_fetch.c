@@ -17,14 +17,29 @@ static int attach_prepared(struct tb *tb, struct testdev *td)
 	return ret ? ret : tb_prep_all(tb);
 }
 
-/* A live disk; no fetch command is there yet. */
+static int start_and_open(void *arg)
+{
+	struct tb *tb = arg;
+	int ret;
+
+	tb_fetch(tb, 0);
+	ret = td_start(tb->td);
+	return ret ? ret : tb_open_disk(tb);
+}
+
+/* A live disk. Its fetch command went with the thread that sent it. */
 static int go_live(struct tb *tb, struct testdev *td)
 {
+	struct tb meanwhile = { };
 	int ret = attach_prepared(tb, td);
 
 	if (!ret)
-		ret = td_start(td);
-	return ret ? ret : td_open_disk(td);
+		ret = tb_init(&meanwhile, td, 0, TB_BUFFERS, TB_BUF_BYTES);
+	if (ret)
+		return ret;
+	ret = td_in_thread(start_and_open, &meanwhile);
+	tb_exit(&meanwhile);
+	return ret;
 }
 
 TB_FIXTURE(prepared, attach_prepared);
@@ -174,7 +189,7 @@ TEST_F(live, rest_of_a_short_read_comes_again)
 }
 
 /* A buffer that appears later: until then, nothing can be copied. */
-TEST_F(prepared, write_waits_until_its_buffer_can_be_written)
+TEST_F(live, write_waits_until_its_buffer_can_be_written)
 {
 	struct testdev *td = &self->td;
 	char *want = td_page_buf(BYTES, 6);
@@ -183,8 +198,6 @@ TEST_F(prepared, write_waits_until_its_buffer_can_be_written)
 
 	for (i = 0; i < DEPTH; i++)
 		mprotect(td_buf(td, 0, i), TD_BUF_BYTES, PROT_READ);
-	ASSERT_EQ(0, td_start(td));
-	ASSERT_EQ(0, td_open_disk(td));
 	tb_fetch(tb, 0);
 	client = td_write(td, want, BYTES, TD_AREA, 0);
 	tb_settle(tb, 100);
@@ -525,7 +538,7 @@ static int attach_and_fetch(struct tb *tb, struct testdev *td)
 		ret = tb_prep_all(tb);
 	if (!ret)
 		ret = td_start(td);
-	return ret ? ret : td_open_disk(td);
+	return ret ? ret : tb_open_disk(tb);
 }
 
 TB_FIXTURE(fetched_first, attach_and_fetch);

@@ -64,6 +64,16 @@ int tb_attach(struct tb *tb, struct testdev *td)
 	return ret;
 }
 
+int tb_open_disk(struct tb *tb)
+{
+	int ret;
+
+	tb->td->batch = tb;
+	ret = td_open_disk(tb->td);
+	tb->td->batch = NULL;
+	return ret;
+}
+
 void tb_exit(struct tb *tb)
 {
 	io_uring_free_buf_ring(&tb->ring, tb->br, TB_BUFFERS, 0);
@@ -180,7 +190,7 @@ static bool pump(struct tb *tb, __u64 deadline)
 	struct pollfd fds[] = {
 		{ .fd = td->ctrl.ring.ring_fd, .events = POLLIN },
 		{ .fd = tb->ring.ring_fd, .events = POLLIN },
-		{ .fd = td->bdev < 0 ? -1 : td->client_ring.ring_fd,
+		{ .fd = td->has_clients ? td->client_ring.ring_fd : -1,
 		  .events = POLLIN },
 	};
 	__u64 now = td_now_ms();

@@ -54,6 +54,8 @@ void tb_exit(struct tb *tb);
 void tb_give_buffer(struct tb *tb, unsigned int number);
 /* A device in batch mode, attached, none of its tags offered. */
 int tb_attach(struct tb *tb, struct testdev *td);
+/* While @tb serves, as udev may be in the way: so it has to have a fetch command. */
+int tb_open_disk(struct tb *tb);
 
 /* A command: its number, to wait for. */
 __u32 tb_send(struct tb *tb, __u32 op, const struct ublk_batch_io *args,

@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "testdev.h"
+#include "testbatch.h"
 
 __u64 td_now_ms(void)
 {
@@ -273,7 +273,7 @@ static void drain_clients(struct testdev *td)
 {
 	struct io_uring_cqe *cqe;
 
-	if (td->bdev < 0)
+	if (!td->has_clients)
 		return;
 	while (!io_uring_peek_cqe(&td->client_ring, &cqe)) {
 		struct td_client *c = &td->clients[cqe->user_data];
@@ -290,15 +290,19 @@ static bool pump(struct testdev *td, __u64 deadline)
 	struct pollfd fds[] = {
 		{ .fd = td->ctrl.ring.ring_fd, .events = POLLIN },
 		{ .fd = td->serving ? td->ring.ring_fd : -1, .events = POLLIN },
-		{ .fd = td->bdev < 0 ? -1 : td->client_ring.ring_fd,
+		{ .fd = td->has_clients ? td->client_ring.ring_fd : -1,
+		  .events = POLLIN },
+		{ .fd = td->batch ? td->batch->ring.ring_fd : -1,
 		  .events = POLLIN },
 	};
 	__u64 now = td_now_ms();
 
 	if (now >= deadline)
 		return false;
-	poll(fds, 3, deadline - now);
+	poll(fds, sizeof(fds) / sizeof(*fds), deadline - now);
 	drain_server(td);
+	if (td->batch)
+		tb_serve(td->batch);
 	drain_clients(td);
 	return true;
 }
@@ -645,6 +649,39 @@ int td_serve_again(struct testdev *td)
 	return start.ret;
 }
 
+static struct io_uring_sqe *client_sqe(struct testdev *td, int *client)
+{
+	struct io_uring_sqe *sqe = next_sqe(&td->client_ring);
+
+	*client = td->nr_clients++ % TD_CLIENTS;
+	td->clients[*client].done = false;
+	return sqe;
+}
+
+static int client_send(struct testdev *td, struct io_uring_sqe *sqe, int client)
+{
+	sqe->user_data = client;
+	io_uring_submit(&td->client_ring);
+	return client;
+}
+
+/*
+ * Whoever has the partition table read holds the disk's mutex meanwhile: what an
+ * open waits for may have to be served by this very thread.
+ */
+static int open_served(struct testdev *td)
+{
+	struct io_uring_sqe *sqe;
+	char path[32];
+	int client;
+
+	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
+	sqe = client_sqe(td, &client);
+	io_uring_prep_openat(sqe, AT_FDCWD, path, O_RDWR | O_DIRECT | O_CLOEXEC, 0);
+	sqe->flags = IOSQE_ASYNC;
+	return td_wait(td, client_send(td, sqe, client));
+}
+
 /*
  * Keeps udev away, which respects such a lock. A read of its own that nobody
  * answers, with the disk's mutex held, would be in everybody's way.
@@ -661,30 +698,37 @@ static int lock_disk(struct testdev *td, int fd)
 	return 0;
 }
 
+static void close_clients(struct testdev *td)
+{
+	td->has_clients = false;
+	io_uring_queue_exit(&td->client_ring);
+}
+
 int td_open_disk(struct testdev *td)
 {
-	char path[32];
 	int fd, ret;
 
-	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
-	fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ret = lock_disk(td, fd);
-	if (!ret)
-		ret = io_uring_queue_init(TD_CLIENTS, &td->client_ring, 0);
-	if (ret < 0) {
-		close(fd);
+	ret = io_uring_queue_init(TD_CLIENTS, &td->client_ring, 0);
+	if (ret < 0)
 		return ret;
-	}
 	io_uring_ring_dontfork(&td->client_ring);
-	td->bdev = fd;
-	return 0;
+	td->has_clients = true;
+
+	fd = open_served(td);
+	ret = fd < 0 ? fd : lock_disk(td, fd);
+	if (!ret) {
+		td->bdev = fd;
+		return 0;
+	}
+	if (fd >= 0)
+		close(fd);
+	close_clients(td);
+	return ret;
 }
 
 int td_close_disk(struct testdev *td)
 {
-	io_uring_queue_exit(&td->client_ring);
+	close_clients(td);
 	close(td->bdev);
 	td->bdev = -1;
 	return 0;
@@ -864,22 +908,6 @@ int td_wait_end(struct testdev *td, __u16 queue, __u16 tag)
 }
 
 /* -- clients --------------------------------------------------------------- */
-
-static struct io_uring_sqe *client_sqe(struct testdev *td, int *client)
-{
-	struct io_uring_sqe *sqe = next_sqe(&td->client_ring);
-
-	*client = td->nr_clients++ % TD_CLIENTS;
-	td->clients[*client].done = false;
-	return sqe;
-}
-
-static int client_send(struct testdev *td, struct io_uring_sqe *sqe, int client)
-{
-	sqe->user_data = client;
-	io_uring_submit(&td->client_ring);
-	return client;
-}
 
 int td_read(struct testdev *td, void *buf, __u32 len, __u64 offset)
 {

@@ -30,6 +30,8 @@
 #define TD_CLIENTS	256		/* I/Os that a test can have sent */
 #define TD_PENDING	1		/* td_io_cmd(): accepted, no answer yet */
 
+struct tb;
+
 enum td_state {
 	TD_NEW,			/* no command was accepted for this tag */
 	TD_ARMED,		/* the driver holds a command of this tag */
@@ -80,7 +82,10 @@ struct testdev {
 	__u64 auto_bits;	/* set in every auto registration, see td_auto_word() */
 	bool answer_all;	/* answer what is in the area too, with success */
 
+	struct tb *batch;	/* serves in all that waits here; see testbatch.h */
+
 	int bdev;
+	bool has_clients;	/* client_ring is there */
 	struct io_uring client_ring;
 	struct td_client clients[TD_CLIENTS];
 	unsigned int nr_clients;
