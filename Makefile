@@ -26,6 +26,12 @@ kill: ## servers die in N=2000 rounds, in every way and recovery mode
 many: ## D=500 devices at once, beside one that is stuck
 	@lab/campaign many '$(D)' '$(SEED)' '$(GUEST)' '$(DRIVER)'
 
+bench: ## what I/O costs, beside others, into build/bench; QUICK=1: a minute
+	@lab/bench '$(QUICK)' '$(PARTS)'
+
+profile: ## where instructions go: MODE=copy, DRIVER=shipped, CLIENT="-d 1"
+	@lab/profile '$(MODE)' '$(DRIVER)' '$(CLIENT)'
+
 check-lab: ## prove that the lab sees failures, splats, leaks and hangs
 	@lab/check-lab
 
@@ -50,4 +56,4 @@ clean: ## remove what was built here; the cache stays
 purge: clean ## remove the lab's cache, too
 	@lab/purge
 
-.PHONY: all help demo check churn kill many check-lab modules builtin graft shell lint clean purge
+.PHONY: all help demo check churn kill many bench profile check-lab modules builtin graft shell lint clean purge
