@@ -99,6 +99,7 @@ static void ublk_queue_free(struct ublk_queue *q)
 		return;
 	vfree(q->descs);
 	kvfree(q->batch);
+	kvfree(q->slots);
 	kvfree(q);
 }
 
@@ -126,10 +127,19 @@ static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int
 	int node = ublk_queue_node(dev, q_id);
 	struct ublk_queue *q;
 
-	q = kvzalloc_node(struct_size(q, slots, depth),
-			  GFP_KERNEL_ACCOUNT | __GFP_NOWARN, node);
+	q = kzalloc_node(sizeof(*q), GFP_KERNEL_ACCOUNT, node);
 	if (!q)
 		return NULL;
+	q->slots = kvcalloc_node(depth, sizeof(*q->slots),
+				 GFP_KERNEL_ACCOUNT | __GFP_NOWARN, node);
+	q->descs = __vmalloc(PAGE_ALIGN((size_t)depth * dev->info.io_desc_size),
+			     GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
+	if (ublk_dev_has(dev, UBLK_F_BATCH_IO))
+		q->batch = ublk_batch_alloc(depth, node);
+	if (!q->slots || !q->descs || (ublk_dev_has(dev, UBLK_F_BATCH_IO) && !q->batch)) {
+		ublk_queue_free(q);
+		return NULL;
+	}
 
 	q->dev = dev;
 	q->q_id = q_id;
@@ -141,15 +151,6 @@ static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int
 	init_llist_head(&q->pending);
 	for (unsigned int tag = 0; tag < depth; tag++)
 		q->slots[tag].tag = tag;
-
-	if (ublk_dev_has(dev, UBLK_F_BATCH_IO))
-		q->batch = ublk_batch_alloc(depth, node);
-	q->descs = __vmalloc(PAGE_ALIGN((size_t)depth * q->stride),
-			     GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
-	if (!q->descs || (ublk_dev_has(dev, UBLK_F_BATCH_IO) && !q->batch)) {
-		ublk_queue_free(q);
-		return NULL;
-	}
 	return q;
 }
 

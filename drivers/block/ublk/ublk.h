@@ -197,10 +197,10 @@ struct ublk_rq_pdu {
  * @stride:	bytes from one descriptor to the next
  * @descs:	descriptors, vmalloc'ed, mapped read-only by the server; the
  *		driver never reads them
+ * @slots:	the tags; by themselves, as together they are a power of two in size
  * @dev:	the device
  * @batch:	tags and fetch commands of batch mode; NULL without it
  * @pending:	slots that wait for ->commit_rqs
- * @slots:	the tags
  */
 struct ublk_queue {
 	u32			armed_word;
@@ -210,12 +210,11 @@ struct ublk_queue {
 	bool			get_data;
 	u32			stride;
 	void			*descs;
+	struct ublk_slot	*slots __counted_by_ptr(depth);
 	struct ublk_device	*dev;
 	struct ublk_batch	*batch;
 
 	struct llist_head	pending ____cacheline_aligned_in_smp;
-
-	struct ublk_slot	slots[] __counted_by(depth) __aligned(64);
 };
 
 /**
