@@ -174,13 +174,32 @@ static int ublk_batch_prep(struct ublk_session *s, struct ublk_queue *q,
 }
 
 /*
- * COMMIT: element by element, up to the first bad one.
+ * COMMIT: element by element, up to the first bad one. Requests that have succeeded
+ * end together, when the window is done.
  */
 
-static int ublk_commit_elem(struct ublk_session *s, struct ublk_queue *q,
-			    struct io_uring_cmd *cmd, const struct ublk_elem *elem,
-			    unsigned int issue_flags)
+/**
+ * struct ublk_commit - a COMMIT that is carried out
+ * @s:		the session
+ * @q:		the queue
+ * @cmd:	the command
+ * @args:	its argument
+ * @issue_flags: io_uring's
+ * @ends:	requests to end; NULL in a worker thread, which waits for the lock of
+ *		its ring when it takes a registration back
+ */
+struct ublk_commit {
+	struct ublk_session		*s;
+	struct ublk_queue		*q;
+	struct io_uring_cmd		*cmd;
+	const struct ublk_batch_args	*args;
+	unsigned int			issue_flags;
+	struct io_comp_batch		*ends;
+};
+
+static int ublk_commit_elem(const struct ublk_commit *c, const struct ublk_elem *elem)
 {
+	struct ublk_queue *q = c->q;
 	struct ublk_slot *slot = ublk_elem_slot(q, elem);
 
 	if (!slot)
@@ -189,46 +208,40 @@ static int ublk_commit_elem(struct ublk_session *s, struct ublk_queue *q,
 		return -EBUSY;
 
 	if (q->mode == UBLK_MODE_AUTO)
-		ublk_auto_take_back(slot, cmd, issue_flags);
+		ublk_auto_take_back(slot, c->cmd, c->issue_flags);
 	WRITE_ONCE(slot->copier, current);
-	ublk_slot_answer(q, slot, elem->result, elem->buf);
+	ublk_slot_answer(q, slot, elem->result, elem->buf, c->ends);
 	WRITE_ONCE(slot->copier, NULL);
 	slot->buf = elem->buf;
-	if (ublk_slot_rearm(s, q, slot, true, issue_flags))
-		ublk_slot_finish(q, slot);
+	if (ublk_slot_rearm(c->s, q, slot, true, c->issue_flags))
+		ublk_slot_finish_soon(q, slot, c->ends);
 	return 0;
 }
 
 /* Returns the number of elements committed; *@ret says why not all. */
-static unsigned int ublk_commit_window(struct ublk_session *s, struct ublk_queue *q,
-				       struct io_uring_cmd *cmd,
-				       const struct ublk_batch_args *args,
-				       const void *elems, unsigned int nr,
-				       unsigned int issue_flags, int *ret)
+static unsigned int ublk_commit_window(const struct ublk_commit *c, const void *elems,
+				       unsigned int nr, int *ret)
 {
 	struct ublk_elem elem;
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
-		ublk_elem_read(q, args, elems + i * args->elem_bytes, &elem);
-		*ret = ublk_commit_elem(s, q, cmd, &elem, issue_flags);
+		ublk_elem_read(c->q, c->args, elems + i * c->args->elem_bytes, &elem);
+		*ret = ublk_commit_elem(c, &elem);
 		if (*ret)
 			break;
 	}
+	if (c->ends)
+		ublk_ends_flush(c->ends);
 	return i;
 }
 
-static int ublk_batch_commit(struct ublk_session *s, struct ublk_queue *q,
-			     struct io_uring_cmd *cmd, const struct ublk_batch_args *args,
-			     unsigned int issue_flags)
+static int ublk_commit_elems(const struct ublk_commit *c)
 {
+	const struct ublk_batch_args *args = c->args;
 	u64 window[UBLK_COMMIT_WINDOW / sizeof(u64)];
 	unsigned int done = 0, nr;
-	int ret;
-
-	ret = ublk_batch_check_args(q, args);
-	if (ret)
-		return ret;
+	int ret = 0;
 
 	while (!ret && done < args->nr_elem) {
 		nr = min(args->nr_elem - done, sizeof(window) / args->elem_bytes);
@@ -239,13 +252,33 @@ static int ublk_batch_commit(struct ublk_session *s, struct ublk_queue *q,
 				   args->elem_bytes);
 		if (!nr)
 			ret = -EFAULT;
-		done += ublk_commit_window(s, q, cmd, args, window, nr, issue_flags, &ret);
+		done += ublk_commit_window(c, window, nr, &ret);
 		cond_resched();
 	}
-	if (!done)
-		return ret;
-	ublk_session_note_process(s);
-	return done * args->elem_bytes;
+	return done ? done * args->elem_bytes : ret;
+}
+
+static int ublk_batch_commit(struct ublk_session *s, struct ublk_queue *q,
+			     struct io_uring_cmd *cmd, const struct ublk_batch_args *args,
+			     unsigned int issue_flags)
+{
+	DEFINE_IO_COMP_BATCH(ends);
+	struct ublk_commit commit = {
+		.s = s,
+		.q = q,
+		.cmd = cmd,
+		.args = args,
+		.issue_flags = issue_flags,
+		.ends = issue_flags & IO_URING_F_UNLOCKED ? NULL : &ends,
+	};
+	int ret;
+
+	ret = ublk_batch_check_args(q, args);
+	if (!ret)
+		ret = ublk_commit_elems(&commit);
+	if (ret > 0)
+		ublk_session_note_process(s);
+	return ret;
 }
 
 /*

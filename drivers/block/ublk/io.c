@@ -16,6 +16,7 @@
 #include <linux/blk-mq.h>
 #include <linux/nospec.h>
 #include <linux/sched/signal.h>
+#include <linux/uaccess.h>
 
 #include "io.h"
 
@@ -146,6 +147,39 @@ void ublk_slot_finish(struct ublk_queue *q, struct ublk_slot *slot)
 		ublk_rq_dispose(q, slot, rq, slot->end == UBLK_END_SEEN);
 }
 
+/**
+ * ublk_ends_flush - end the requests of a list
+ * @ends:	list that ublk_slot_finish_soon() has filled; empty afterwards
+ *
+ * Context: like ublk_slot_finish().
+ */
+void ublk_ends_flush(struct io_comp_batch *ends)
+{
+	if (rq_list_empty(&ends->req_list))
+		return;
+	local_bh_disable();
+	blk_mq_end_request_batch(ends);
+	local_bh_enable();
+}
+
+/**
+ * ublk_slot_finish_soon - end a request, perhaps together with others
+ * @q:		queue of the slot
+ * @slot:	as for ublk_slot_finish()
+ * @ends:	list for requests that have succeeded, or NULL; the caller must not
+ *		wait for anybody before ublk_ends_flush()
+ */
+void ublk_slot_finish_soon(struct ublk_queue *q, struct ublk_slot *slot,
+			   struct io_comp_batch *ends)
+{
+	struct request *rq = slot->rq;
+
+	if (slot->end != UBLK_END_ANSWERED || slot->status != BLK_STS_OK ||
+	    slot->len != blk_rq_bytes(rq) ||
+	    !blk_mq_add_to_batch(rq, ends, false, ublk_ends_flush))
+		ublk_slot_finish(q, slot);
+}
+
 /*
  * Answers. A slot that is BUSY learns how its request ends.
  */
@@ -172,13 +206,31 @@ static void ublk_slot_done(struct ublk_slot *slot, unsigned int bytes)
 		ublk_slot_settle(slot, BLK_STS_OK, bytes);
 }
 
+/* A fault may wait for one of the requests in @ends, so they go first. */
+static unsigned int ublk_copy_answer(struct request *rq, u64 addr, unsigned int len,
+				     struct io_comp_batch *ends)
+{
+	unsigned int copied;
+
+	if (ends && !rq_list_empty(&ends->req_list)) {
+		pagefault_disable();
+		copied = ublk_copy_from_server(rq, addr, len);
+		pagefault_enable();
+		if (copied == len)
+			return copied;
+		ublk_ends_flush(ends);
+	}
+	return ublk_copy_from_server(rq, addr, len);
+}
+
 /* Copy mode: the answer to a READ comes with its data. */
-static void ublk_slot_answer_copy(struct ublk_slot *slot, s32 result, u64 addr)
+static void ublk_slot_answer_copy(struct ublk_slot *slot, s32 result, u64 addr,
+				  struct io_comp_batch *ends)
 {
 	struct request *rq = slot->rq;
 	unsigned int copied;
 
-	copied = ublk_copy_from_server(rq, addr, result);
+	copied = ublk_copy_answer(rq, addr, result, ends);
 	if (copied < result)
 		copied = round_down(copied, queue_logical_block_size(rq->q));
 	ublk_slot_done(slot, copied);
@@ -190,10 +242,12 @@ static void ublk_slot_answer_copy(struct ublk_slot *slot, s32 result, u64 addr)
  * @slot:	BUSY slot of the request
  * @result:	bytes or a negative errno, as the server says
  * @addr:	copy mode: where the data of a READ is, in the current task's memory
+ * @ends:	requests to end before this waits for a fault, or NULL
  *
  * Context: may fault and so sleep.
  */
-void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, u64 addr)
+void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, u64 addr,
+		      struct io_comp_batch *ends)
 {
 	if (result < 0)
 		ublk_slot_fail(slot, errno_to_blk_status(result));
@@ -204,7 +258,7 @@ void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, 
 	else if (slot->op == UBLK_IO_OP_WRITE)
 		ublk_slot_done(slot, result ?: slot->len);
 	else if (q->mode == UBLK_MODE_COPY)
-		ublk_slot_answer_copy(slot, result, addr);
+		ublk_slot_answer_copy(slot, result, addr, ends);
 	else
 		ublk_slot_done(slot, result);
 }
@@ -772,7 +826,7 @@ static int ublk_io_commit(struct ublk_session *s, struct ublk_queue *q,
 
 	if (q->mode == UBLK_MODE_AUTO)
 		ublk_auto_take_back(slot, cmd, issue_flags);
-	ublk_slot_answer(q, slot, args->result, args->addr);
+	ublk_slot_answer(q, slot, args->result, args->addr, NULL);
 
 	ublk_slot_hold(q, slot, cmd, ublk_io_buf(q, args));
 	io_uring_cmd_mark_cancelable(cmd, issue_flags);

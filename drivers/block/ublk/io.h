@@ -22,8 +22,12 @@ bool ublk_deliver_prepare(struct ublk_session *s, struct ublk_queue *q,
 			  unsigned int issue_flags);
 
 /* Commit */
-void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, u64 addr);
+void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, u64 addr,
+		      struct io_comp_batch *ends);
 bool ublk_slot_rearm(struct ublk_session *s, struct ublk_queue *q,
 		     struct ublk_slot *slot, bool owing, unsigned int issue_flags);
+void ublk_slot_finish_soon(struct ublk_queue *q, struct ublk_slot *slot,
+			   struct io_comp_batch *ends);
+void ublk_ends_flush(struct io_comp_batch *ends);
 
 #endif
