@@ -109,6 +109,38 @@ static inline __u64 td_features(struct testdev *td)
 	return ublk_get_features(&td->ctrl, &features) ? 0 : features;
 }
 
+/* How old a request may get, which is 30 seconds unless root says otherwise. */
+static inline int set_io_timeout(const struct testdev *td, unsigned int ms)
+{
+	char path[64];
+	int fd, ret = 0;
+
+	snprintf(path, sizeof(path), "/sys/block/ublkb%d/queue/io_timeout",
+		 td->id);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (dprintf(fd, "%u", ms) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/* Memory of the test's own in some places of a ring's table: they are taken. */
+static inline int occupy(struct io_uring *ring, unsigned int first, unsigned int n)
+{
+	struct iovec iov = { td_page_buf(4096, 0), 4096 };
+	__u64 tag = 0;
+	int ret;
+
+	for (; n; n--, first++) {
+		ret = io_uring_register_buffers_update_tag(ring, first, &iov, &tag, 1);
+		if (ret != 1)
+			return ret;
+	}
+	return 0;
+}
+
 /* The same for a device in batch mode, with a ring for its commands. */
 #define TB_FIXTURE(name, prepare)					\
 FIXTURE(name)								\

@@ -41,22 +41,6 @@ static int save_pages(struct testdev *td, __u16 index, int file)
 			   4096, 0);
 }
 
-/* Memory of the test's own in some places, so that they are taken. */
-static int occupy(struct testdev *td, unsigned int first, unsigned int n)
-{
-	struct iovec iov = { td_page_buf(4096, 0), 4096 };
-	__u64 tag = 0;
-	int ret;
-
-	for (; n; n--, first++) {
-		ret = io_uring_register_buffers_update_tag(&td->ring, first,
-							   &iov, &tag, 1);
-		if (ret != 1)
-			return ret;
-	}
-	return 0;
-}
-
 /* -- what it is for -------------------------------------------------------- */
 
 TEST_F(live, pages_of_a_write_are_there)
@@ -271,7 +255,7 @@ TEST_F(live, request_fails_if_its_place_is_taken)
 	int i;
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
-	ASSERT_EQ(0, occupy(td, 0, 4));
+	ASSERT_EQ(0, occupy(&td->ring, 0, 4));
 	/* More than there are tags: each is there for the next. */
 	for (i = 0; i < 6; i++)
 		EXPECT_EQ(-EIO, td_wait(td, td_write(td, buf, 4096, TD_AREA, 0)));
@@ -285,7 +269,7 @@ TEST_F(live, tag_serves_on_after_a_failure)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
-	ASSERT_EQ(0, occupy(td, 0, 4));
+	ASSERT_EQ(0, occupy(&td->ring, 0, 4));
 	ASSERT_EQ(-EIO, td_wait(td, td_write(td, buf, 4096, TD_AREA, 0)));
 	ASSERT_EQ(0, io_uring_unregister_buffers(&td->ring));
 	ASSERT_EQ(0, io_uring_register_buffers_sparse(&td->ring, 4));
@@ -312,7 +296,7 @@ TEST_F(live, flush_does_not_mind_a_taken_place)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
-	ASSERT_EQ(0, occupy(td, 0, 4));
+	ASSERT_EQ(0, occupy(&td->ring, 0, 4));
 	client = td_fsync(td);
 	ASSERT_EQ(0, td_next(td, &req));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 0));
@@ -347,7 +331,7 @@ TEST_F(fallback, server_copies_by_itself)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG | UBLK_F_USER_COPY);
-	ASSERT_EQ(0, occupy(td, 0, 4));
+	ASSERT_EQ(0, occupy(&td->ring, 0, 4));
 	client = td_write_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
 	EXPECT_NE(0, req.flags & UBLK_IO_F_NEED_REG_BUF);
@@ -372,7 +356,7 @@ TEST_F(fallback, server_registers_by_itself)
 	__u64 tag = 0;
 
 	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG | UBLK_F_SUPPORT_ZERO_COPY);
-	ASSERT_EQ(0, occupy(td, 0, 4));
+	ASSERT_EQ(0, occupy(&td->ring, 0, 4));
 	client = td_write_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
 	EXPECT_NE(0, req.flags & UBLK_IO_F_NEED_REG_BUF);

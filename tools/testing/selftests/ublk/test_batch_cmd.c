@@ -10,16 +10,9 @@
 
 TB_FIXTURE(attached, tb_attach);
 
-static int attach_and_prep(struct tb *tb, struct testdev *td)
-{
-	int ret = tb_attach(tb, td);
-
-	return ret ? ret : tb_prep_all(tb);
-}
-
 static int go_live(struct tb *tb, struct testdev *td)
 {
-	int ret = attach_and_prep(tb, td);
+	int ret = tb_attach_prepared(tb, td);
 
 	if (!ret)
 		ret = td_start(td);
@@ -28,7 +21,7 @@ static int go_live(struct tb *tb, struct testdev *td)
 	return ret ? ret : tb_open_disk(tb);
 }
 
-TB_FIXTURE(prepared, attach_and_prep);
+TB_FIXTURE(prepared, tb_attach_prepared);
 TB_FIXTURE(live, go_live);
 TD_FIXTURE(driver, td_no_device);
 

@@ -10,36 +10,14 @@
 
 static int attach_prepared(struct tb *tb, struct testdev *td)
 {
-	int ret;
-
 	td->info.queue_depth = DEPTH;
-	ret = tb_attach(tb, td);
-	return ret ? ret : tb_prep_all(tb);
+	return tb_attach_prepared(tb, td);
 }
 
-static int start_and_open(void *arg)
-{
-	struct tb *tb = arg;
-	int ret;
-
-	tb_fetch(tb, 0);
-	ret = td_start(tb->td);
-	return ret ? ret : tb_open_disk(tb);
-}
-
-/* A live disk. Its fetch command went with the thread that sent it. */
 static int go_live(struct tb *tb, struct testdev *td)
 {
-	struct tb meanwhile = { };
-	int ret = attach_prepared(tb, td);
-
-	if (!ret)
-		ret = tb_init(&meanwhile, td, 0, TB_BUFFERS, TB_BUF_BYTES);
-	if (ret)
-		return ret;
-	ret = td_in_thread(start_and_open, &meanwhile);
-	tb_exit(&meanwhile);
-	return ret;
+	td->info.queue_depth = DEPTH;
+	return tb_go_live(tb, td);
 }
 
 TB_FIXTURE(prepared, attach_prepared);

@@ -170,22 +170,6 @@ static int send_read(struct testdev *td, __u16 queue)
 		       TD_AREA + queue * 65536);
 }
 
-/* So that the driver looks after a request when it is this old. */
-static int set_io_timeout(struct testdev *td, const char *ms)
-{
-	char path[64];
-	int fd, ret;
-
-	snprintf(path, sizeof(path), "/sys/block/ublkb%d/queue/io_timeout",
-		 td->id);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ret = write(fd, ms, strlen(ms)) < 0 ? -errno : 0;
-	close(fd);
-	return ret;
-}
-
 /* What the client is told; what is held has to wait for the next server. */
 static int outcome(struct helper *h, int client, int expected)
 {
@@ -294,7 +278,7 @@ TEST_F(part, read_in_the_hands_of_a_dead_thread_ends_at_the_tick)
 	int client;
 
 	ASSERT_EQ(0, start(td, &h));
-	ASSERT_EQ(0, set_io_timeout(td, "1000"));
+	ASSERT_EQ(0, set_io_timeout(td, 1000));
 	client = send_read(td, 1);
 	ASSERT_EQ(0, eventfd_read(h.held, &one));
 	leave(&h);
@@ -311,7 +295,7 @@ TEST_F(part, read_in_the_hands_of_a_living_thread_outlives_the_tick)
 	struct td_req req;
 
 	ASSERT_EQ(0, start(td, &h));
-	ASSERT_EQ(0, set_io_timeout(td, "1000"));
+	ASSERT_EQ(0, set_io_timeout(td, 1000));
 	client = send_read(td, 0);
 	ASSERT_EQ(0, td_next(td, &req));
 	td_settle(td, 2500);

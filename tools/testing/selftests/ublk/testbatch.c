@@ -24,16 +24,29 @@ void tb_give_buffer(struct tb *tb, unsigned int number)
 	io_uring_buf_ring_advance(tb->br, 1);
 }
 
+/* Room for the pages of every tag, and once more as much. */
+static int make_places(struct tb *tb)
+{
+	const struct ublksrv_ctrl_dev_info *info = &tb->td->info;
+
+	if (!(info->flags & UBLK_F_AUTO_BUF_REG))
+		return 0;
+	return io_uring_register_buffers_sparse(&tb->ring, 2 * info->nr_hw_queues *
+							   info->queue_depth);
+}
+
 int tb_init(struct tb *tb, struct testdev *td, unsigned int ring_flags,
 	    unsigned int buffers, unsigned int bytes)
 {
 	unsigned int i, entries = tb->entries ? tb->entries : ENTRIES;
 	bool keep = tb->keep_bufs;
+	__u16 flags = tb->flags;
 	int ret;
 
 	memset(tb, 0, sizeof(*tb));
 	tb->td = td;
 	tb->keep_bufs = keep;
+	tb->flags = flags;
 	tb->entries = entries;
 	tb->buf_bytes = bytes;
 	ret = io_uring_queue_init(entries, &tb->ring, ring_flags);
@@ -46,7 +59,7 @@ int tb_init(struct tb *tb, struct testdev *td, unsigned int ring_flags,
 		return tb->br ? -ENOMEM : ret;
 	for (i = 0; i < buffers; i++)
 		tb_give_buffer(tb, i);
-	return 0;
+	return make_places(tb);
 }
 
 int tb_attach(struct tb *tb, struct testdev *td)
@@ -71,6 +84,38 @@ int tb_open_disk(struct tb *tb)
 	tb->td->batch = tb;
 	ret = td_open_disk(tb->td);
 	tb->td->batch = NULL;
+	return ret;
+}
+
+static int start_and_open(void *arg)
+{
+	struct tb *tb = arg;
+	int ret;
+
+	tb_fetch(tb, 0);
+	ret = td_start(tb->td);
+	return ret ? ret : tb_open_disk(tb);
+}
+
+int tb_attach_prepared(struct tb *tb, struct testdev *td)
+{
+	int ret = tb_attach(tb, td);
+
+	return ret ? ret : tb_prep_all(tb);
+}
+
+/* The fetch command that serves while the disk is opened goes with its thread. */
+int tb_go_live(struct tb *tb, struct testdev *td)
+{
+	struct tb meanwhile = { .flags = tb->flags };
+	int ret = tb_attach_prepared(tb, td);
+
+	if (!ret)
+		ret = tb_init(&meanwhile, td, 0, TB_BUFFERS, TB_BUF_BYTES);
+	if (ret)
+		return ret;
+	ret = td_in_thread(start_and_open, &meanwhile);
+	tb_exit(&meanwhile);
 	return ret;
 }
 
@@ -127,19 +172,28 @@ static bool is_side(struct tb *tb, __u16 queue, __u16 tag)
 	       (offset < TD_AREA || offset >= TD_AREA_END);
 }
 
+/* The argument of a command with @nr elements, as the mode wants them. */
+static struct ublk_batch_io elem_args(struct tb *tb, __u16 queue, __u16 nr)
+{
+	bool addr = td_addr(tb->td, tb);
+
+	return (struct ublk_batch_io) {
+		.q_id = queue,
+		.flags = tb->flags | (addr ? UBLK_BATCH_F_HAS_BUF_ADDR : 0),
+		.nr_elem = nr,
+		.elem_bytes = addr ? sizeof(struct tb_elem) :
+				     sizeof(struct ublk_elem_header),
+	};
+}
+
 static void answer_side(struct tb *tb, __u16 queue, __u16 tag)
 {
 	const struct ublksrv_io_desc *d = td_desc(tb->td, queue, tag);
 	__u32 bytes = d->nr_sectors << UBLK_SECTOR_SHIFT;
 	struct tb_elem elem = tb_elem(tb, queue, tag, bytes);
-	struct ublk_batch_io args = {
-		.q_id = queue,
-		.flags = UBLK_BATCH_F_HAS_BUF_ADDR,
-		.nr_elem = 1,
-		.elem_bytes = sizeof(elem),
-	};
+	struct ublk_batch_io args = elem_args(tb, queue, 1);
 
-	memset((void *)(unsigned long)elem.addr, 0, bytes);
+	memset(td_buf(tb->td, queue, tag), 0, bytes);
 	/* Runs before the submission returns, so @elem may be local. */
 	send_cmd(tb, UBLK_U_IO_COMMIT_IO_CMDS, &args, &elem, 0, UD_SIDE);
 }
@@ -294,22 +348,25 @@ struct tb_elem tb_elem(struct tb *tb, __u16 queue, __u16 tag, int result)
 {
 	return (struct tb_elem) {
 		.tag = tag,
+		.buf_index = queue * tb->td->info.queue_depth + tag,
 		.result = result,
-		.addr = (unsigned long)td_buf(tb->td, queue, tag),
+		.addr = td_addr(tb->td, td_buf(tb->td, queue, tag)),
 	};
 }
 
 static int run_elems(struct tb *tb, __u32 op, __u16 queue,
 		     const struct tb_elem *elems, __u16 nr)
 {
-	struct ublk_batch_io args = {
-		.q_id = queue,
-		.flags = UBLK_BATCH_F_HAS_BUF_ADDR,
-		.nr_elem = nr,
-		.elem_bytes = sizeof(*elems),
-	};
+	struct ublk_batch_io args = elem_args(tb, queue, nr);
+	char *payload = malloc(nr * sizeof(*elems));
+	unsigned int i;
+	int ret;
 
-	return tb_run(tb, op, &args, elems);
+	for (i = 0; i < nr; i++)
+		memcpy(payload + i * args.elem_bytes, elems + i, args.elem_bytes);
+	ret = tb_run(tb, op, &args, payload);
+	free(payload);
+	return ret;
 }
 
 int tb_prep(struct tb *tb, __u16 queue, const struct tb_elem *elems, __u16 nr)

@@ -30,6 +30,7 @@ struct tb {
 	struct io_uring_buf_ring *br;
 	__u16 (*bufs)[TB_BUF_BYTES / sizeof(__u16)];
 	unsigned int buf_bytes;	/* that the driver is told of */
+	__u16 flags;		/* of PREP and COMMIT, beside that for buffers */
 	bool keep_bufs;		/* do not give buffers back when they were read */
 	__u32 seq;		/* of the last command */
 	struct tb_cqe cqes[TB_MAX_CQES];
@@ -39,7 +40,7 @@ struct tb {
 	unsigned int nr_reports;	/* CQEs that brought them */
 };
 
-/* An element with a buffer. */
+/* An element with a buffer; outside of copy mode, the driver is given no address. */
 struct tb_elem {
 	__u16 tag;
 	__u16 buf_index;
@@ -54,6 +55,10 @@ void tb_exit(struct tb *tb);
 void tb_give_buffer(struct tb *tb, unsigned int number);
 /* A device in batch mode, attached, none of its tags offered. */
 int tb_attach(struct tb *tb, struct testdev *td);
+/* All of them offered. */
+int tb_attach_prepared(struct tb *tb, struct testdev *td);
+/* A live disk, open, without a fetch command. */
+int tb_go_live(struct tb *tb, struct testdev *td);
 /* While @tb serves, as udev may be in the way: so it has to have a fetch command. */
 int tb_open_disk(struct tb *tb);
 

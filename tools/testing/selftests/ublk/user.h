@@ -73,23 +73,6 @@ static inline int add_as(struct testdev *td, uid_t id, __u64 flags)
 	return ret;
 }
 
-/* How old a request may get, which is 30 seconds unless root says otherwise. */
-static inline int set_io_timeout(const struct testdev *td, unsigned int ms)
-{
-	char path[64];
-	int fd, ret = 0;
-
-	snprintf(path, sizeof(path), "/sys/block/ublkb%d/queue/io_timeout",
-		 td->id);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (dprintf(fd, "%u", ms) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
 /* A device that is no administrator's, for the tests of what it may do. */
 static inline int add_unprivileged(struct testdev *td)
 {
