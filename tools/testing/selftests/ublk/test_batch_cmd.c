@@ -549,6 +549,31 @@ TEST_F(live, commit_stops_where_it_cannot_read)
 	EXPECT_EQ(4096, tb_wait_client(tb, client));
 }
 
+/* Some succeed together with others, and some alone. */
+TEST_F(live, one_commit_ends_each_request_in_its_own_way)
+{
+	static const int results[DEPTH] = { 4096, 4096, 1024, -ENOSPC };
+	void *nowhere = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+			     -1, 0);
+	struct tb *tb = &self->tb;
+	struct tb_elem elems[DEPTH];
+	int clients[DEPTH], i;
+
+	ASSERT_EQ(0, reads_in_hand(tb, clients, DEPTH));
+	for (i = 0; i < DEPTH; i++)
+		elems[i] = tb_elem(tb, 0, tb->tags[i], results[i]);
+	elems[1].addr = (unsigned long)nowhere;
+	tb->nr_tags = 0;
+	EXPECT_EQ(sizeof(elems), tb_commit(tb, 0, elems, DEPTH));
+	EXPECT_EQ(4096, tb_wait_client(tb, clients[0]));
+	EXPECT_EQ(-EIO, tb_wait_client(tb, clients[1]));
+	EXPECT_EQ(-ENOSPC, tb_wait_client(tb, clients[3]));
+	ASSERT_EQ(0, tb_wait_tags(tb, 1));
+	EXPECT_EQ(6, td_desc(tb->td, 0, tb->tags[0])->nr_sectors);
+	ASSERT_EQ(0, tb_answer_all(tb, 0));
+	EXPECT_EQ(4096, tb_wait_client(tb, clients[2]));
+}
+
 TEST_F(live, commit_after_stop_finds_no_request)
 {
 	struct testdev *td = &self->td;

@@ -401,6 +401,88 @@ TEST_F(live, next_fetch_takes_over_from_one_that_ends)
 	expect_served(_metadata, tb, clients, 3);
 }
 
+/* Of all tags that either ring was told of. */
+struct pair {
+	struct tb *a;
+	struct tb *b;
+	unsigned int nr;
+};
+
+static bool pair_has_come(void *arg)
+{
+	struct pair *p = arg;
+
+	tb_serve(p->a);
+	tb_serve(p->b);
+	return p->a->nr_tags + p->b->nr_tags >= p->nr;
+}
+
+/* The first request of what a ring was told of is the oldest, and so on. */
+static bool in_any_order(const struct tb *tb)
+{
+	unsigned int i;
+
+	for (i = 1; i < tb->nr_tags; i++)
+		if (td_desc(tb->td, 0, tb->tags[i - 1])->start_sector >=
+		    td_desc(tb->td, 0, tb->tags[i])->start_sector)
+			return false;
+	return true;
+}
+
+TEST_F(live, each_of_several_fetches_keeps_the_order)
+{
+	struct tb *tb = &self->tb, other = { };
+	struct pair pair = { tb, &other, DEPTH / 2 };
+	struct testdev *td = &self->td;
+	int clients[DEPTH / 2], i;
+
+	ASSERT_EQ(0, tb_init(&other, td, 0, TB_BUFFERS, 2 * sizeof(__u16)));
+	tb_fetch(tb, 0);
+	tb_fetch(&other, 0);
+	for (i = 0; i < DEPTH / 2; i++)
+		clients[i] = td_write(td, td_page_buf(BYTES, i + 1), BYTES,
+				      TD_AREA + i * 65536, 0);
+	ASSERT_TRUE(td_poll_until(pair_has_come, &pair));
+	EXPECT_TRUE(in_any_order(tb));
+	EXPECT_TRUE(in_any_order(&other));
+	EXPECT_EQ(0, tb_answer_all(&other, 0));
+	expect_served(_metadata, tb, clients, DEPTH / 2);
+}
+
+/*
+ * Whoever would have to look after the requests does not run; in time, the driver
+ * finds that somebody else has nothing to do.
+ */
+TEST_F(live, requests_that_a_fetch_does_not_come_for_go_to_another)
+{
+	struct testdev *td = &self->td;
+	struct tb *tb = &self->tb, other = { };
+	struct pair pair = { tb, &other, 3 };
+	int clients[3], i;
+
+	ASSERT_EQ(0, set_io_timeout(td, 1000));
+	ASSERT_EQ(0, tb_init(&other, td, IORING_SETUP_SINGLE_ISSUER |
+			     IORING_SETUP_DEFER_TASKRUN, TB_BUFFERS,
+			     TB_BUF_BYTES));
+	tb_fetch(&other, 0);
+	tb_fetch(tb, 0);
+	send_reads(td, clients, 3);
+	ASSERT_EQ(0, tb_wait_tags(tb, 3));
+	EXPECT_EQ(0, other.nr_tags);
+	expect_served(_metadata, tb, clients, 3);
+
+	/* That was no reason to forget the one that was late. */
+	for (i = 0; i < 3; i++) {
+		pair.nr = 1;
+		tb->nr_tags = 0;
+		other.nr_tags = 0;
+		send_reads(td, clients, 1);
+		ASSERT_TRUE(td_poll_until(pair_has_come, &pair));
+		EXPECT_EQ(0, tb_answer_all(&other, 0));
+		expect_served(_metadata, tb, clients, 1);
+	}
+}
+
 TEST_F(live, fetch_goes_on_when_another_ring_is_closed)
 {
 	struct tb *tb = &self->tb, other = { };

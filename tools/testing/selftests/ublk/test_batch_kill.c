@@ -76,6 +76,20 @@ static void send_load(struct testdev *td, int *clients, char *buf)
 	}
 }
 
+/* Each round ends with nothing to do: whoever has to wake up has to be woken. */
+TEST_F(mode, no_request_is_forgotten)
+{
+	struct testdev *td = &self->td;
+	char *buf = td_page_buf(TD_BUF_BYTES, 1);
+	int clients[IOS], round, i;
+
+	for (round = 0; round < 4 * ROUNDS; round++) {
+		send_load(td, clients, buf);
+		for (i = 0; i < IOS; i++)
+			ASSERT_EQ(len_of(i), td_wait(td, clients[i]));
+	}
+}
+
 /* Sends the load and kills the server somewhere in the middle of it. */
 static void kill_under_load(struct __test_metadata *_metadata, struct testdev *td,
 			    int *clients, char *buf, int round)
