@@ -49,6 +49,27 @@ static size_t ublk_copy_run(struct bio_vec *bv, struct iov_iter *iter)
 }
 
 /**
+ * ublk_copy_part - copy between one piece of a request's memory and a user's
+ * @bv:		the piece
+ * @skip:	bytes that are not to be copied; less those of this piece on return
+ * @iter:	the user's memory; it knows in which direction
+ *
+ * Context: may fault and so sleep, for as long as the memory's owner likes.
+ * Return: false if the copy ends here, by a fault or because @iter is full.
+ */
+bool ublk_copy_part(struct bio_vec bv, size_t *skip, struct iov_iter *iter)
+{
+	if (*skip >= bv.bv_len) {
+		*skip -= bv.bv_len;
+		return true;
+	}
+	bv.bv_offset += *skip;
+	bv.bv_len -= *skip;
+	*skip = 0;
+	return ublk_copy_run(&bv, iter) == bv.bv_len;
+}
+
+/**
  * ublk_copy - copy between a request and a user's memory
  * @rq:		the request
  * @skip:	where in its data to begin
@@ -63,20 +84,9 @@ size_t ublk_copy(struct request *rq, size_t skip, struct iov_iter *iter)
 	struct req_iterator it;
 	struct bio_vec bv;
 
-	/* The loop goes on from @bv, which has to stay as it is. */
-	ublk_for_each_run(bv, rq, it) {
-		struct bio_vec part = bv;
-
-		if (skip >= bv.bv_len) {
-			skip -= bv.bv_len;
-			continue;
-		}
-		part.bv_offset += skip;
-		part.bv_len -= skip;
-		skip = 0;
-		if (ublk_copy_run(&part, iter) < part.bv_len)
+	ublk_for_each_run(bv, rq, it)
+		if (!ublk_copy_part(bv, &skip, iter))
 			break;
-	}
 	return before - iov_iter_count(iter);
 }
 

@@ -13,6 +13,7 @@
  *                                                     BUSY -> ARMED
  *                                                     request ended
  */
+#include <linux/blk-integrity.h>
 #include <linux/blk-mq.h>
 #include <linux/nospec.h>
 #include <linux/sched/signal.h>
@@ -86,11 +87,20 @@ static void ublk_rq_count_repeat(struct request *rq)
 	}
 }
 
+/* Returns whether there is more of @rq. */
+static bool ublk_rq_update(struct request *rq, blk_status_t status,
+			   unsigned int bytes)
+{
+	if (unlikely(blk_integrity_rq(rq)))
+		return ublk_integrity_update(rq, status, bytes);
+	return blk_update_request(rq, status, bytes);
+}
+
 static void ublk_rq_finish(struct request *rq, blk_status_t status,
 			   unsigned int bytes)
 {
 	local_bh_disable();
-	if (blk_update_request(rq, status, bytes)) {
+	if (ublk_rq_update(rq, status, bytes)) {
 		ublk_rq_count_repeat(rq);
 		ublk_rq_requeue(rq, 0);
 	} else {
@@ -341,6 +351,8 @@ static u32 ublk_desc_flags(blk_opf_t opf)
 		flags |= UBLK_IO_F_NOUNMAP;
 	if (opf & REQ_SWAP)
 		flags |= UBLK_IO_F_SWAP;
+	if (opf & REQ_INTEGRITY)
+		flags |= UBLK_IO_F_INTEGRITY;
 	return flags;
 }
 

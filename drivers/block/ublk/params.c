@@ -102,7 +102,7 @@ static const struct {
 	{ UBLK_PARAM_TYPE_ZONED,	ublk_refuse },
 	{ UBLK_PARAM_TYPE_DMA_ALIGN,	ublk_validate_dma_align },
 	{ UBLK_PARAM_TYPE_SEGMENT,	ublk_validate_segment },
-	{ UBLK_PARAM_TYPE_INTEGRITY,	ublk_refuse },
+	{ UBLK_PARAM_TYPE_INTEGRITY,	ublk_validate_integrity },
 };
 
 /**
@@ -277,4 +277,6 @@ void ublk_params_to_limits(const struct ublk_params *p, struct queue_limits *lim
 		lim->max_segment_size = p->seg.max_segment_size;
 		lim->max_segments = p->seg.max_segments;
 	}
+	if (p->types & UBLK_PARAM_TYPE_INTEGRITY)
+		ublk_integrity_limits(&p->integrity, lim);
 }

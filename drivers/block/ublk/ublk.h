@@ -4,7 +4,7 @@
  * right of it:
  *
  *   ublk_drv -> ctrl -> dev -> disk, char -> quiesce, state -> sweep, ucopy
- *   -> batch, fetch -> io -> session, reg, buf
+ *   -> batch, fetch -> io -> session, reg, integrity, buf
  *
  * op (steps that may wait for I/O) and params serve several of them. A buffer that
  * a ring gives back leads from reg to io, which ends its request.
@@ -69,6 +69,8 @@
 				 UBLK_F_PER_IO_DAEMON |			\
 				 UBLK_F_BUF_REG_OFF_DAEMON |		\
 				 UBLK_F_BATCH_IO |			\
+				 (IS_ENABLED(CONFIG_BLK_DEV_INTEGRITY) ?	\
+				  UBLK_F_INTEGRITY : 0) |		\
 				 UBLK_F_SAFE_STOP_DEV |			\
 				 UBLK_F_NO_AUTO_PART_SCAN |		\
 				 UBLK_F_IO_DESC_SIZE)
@@ -520,12 +522,54 @@ void ublk_cmd_abort(struct io_uring_cmd *cmd);
 void ublk_slot_finish(struct ublk_queue *q, struct ublk_slot *slot);
 
 /* buf.c */
+bool ublk_copy_part(struct bio_vec bv, size_t *skip, struct iov_iter *iter);
 size_t ublk_copy(struct request *rq, size_t skip, struct iov_iter *iter);
 unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len);
 unsigned int ublk_copy_from_server(struct request *rq, u64 addr, unsigned int len);
 
 /* ucopy.c */
 ssize_t ublk_ch_rw(struct kiocb *iocb, struct iov_iter *iter);
+
+/* integrity.c */
+#ifdef CONFIG_BLK_DEV_INTEGRITY
+int ublk_validate_integrity(const struct ublk_device *dev,
+			    const struct ublk_params *params);
+void ublk_integrity_limits(const struct ublk_param_integrity *p,
+			   struct queue_limits *lim);
+size_t ublk_integrity_bytes(const struct request *rq);
+size_t ublk_integrity_copy(const struct request *rq, size_t skip,
+			   struct iov_iter *iter);
+bool ublk_integrity_update(struct request *rq, blk_status_t status,
+			   unsigned int bytes);
+#else
+static inline int ublk_validate_integrity(const struct ublk_device *dev,
+					  const struct ublk_params *params)
+{
+	return -EINVAL;
+}
+
+static inline void ublk_integrity_limits(const struct ublk_param_integrity *p,
+					 struct queue_limits *lim)
+{
+}
+
+static inline size_t ublk_integrity_bytes(const struct request *rq)
+{
+	return 0;
+}
+
+static inline size_t ublk_integrity_copy(const struct request *rq, size_t skip,
+					 struct iov_iter *iter)
+{
+	return 0;
+}
+
+static inline bool ublk_integrity_update(struct request *rq, blk_status_t status,
+					 unsigned int bytes)
+{
+	return false;
+}
+#endif
 
 /* reg.c */
 int ublk_reg_lend(struct ublk_queue *q, struct ublk_slot *slot,

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * User copy: the server reads and writes ublkcN, and the position says which
- * bytes of which request it means.
+ * bytes of which request it means, of its data or of its metadata.
  *
  * Any task that has the file open may do so while the server owns the request. A
  * reference keeps the request as it is until the copy is through, even if its
  * commit comes first.
  */
+#include <linux/blk-integrity.h>
 #include <linux/blk-mq.h>
 #include <linux/fs.h>
 #include <linux/nospec.h>
@@ -22,43 +23,51 @@
  */
 #define UBLK_NOWAIT_BYTES	SZ_256K
 
+static size_t ublk_ucopy(struct request *rq, bool meta, size_t offset,
+			 struct iov_iter *iter)
+{
+	return meta ? ublk_integrity_copy(rq, offset, iter) : ublk_copy(rq, offset, iter);
+}
+
 /*
  * The caller may be the only task that can serve a fault: nothing keeps a server
  * from having its memory on its own disk. Somebody else may wait for that.
  */
-static ssize_t ublk_ucopy_nowait(struct request *rq, size_t offset, size_t len,
-				 struct iov_iter *iter)
+static ssize_t ublk_ucopy_nowait(struct request *rq, bool meta, size_t offset,
+				 size_t len, struct iov_iter *iter)
 {
 	size_t copied;
 
 	if (len > UBLK_NOWAIT_BYTES)
 		return -EAGAIN;
 	pagefault_disable();
-	copied = ublk_copy(rq, offset, iter);
+	copied = ublk_ucopy(rq, meta, offset, iter);
 	pagefault_enable();
 	return copied < len ? -EAGAIN : copied;
 }
 
-static ssize_t ublk_ucopy_rq(struct request *rq, size_t offset, struct kiocb *iocb,
-			     struct iov_iter *iter)
+static ssize_t ublk_ucopy_rq(struct request *rq, bool meta, size_t offset,
+			     struct kiocb *iocb, struct iov_iter *iter)
 {
+	size_t size = meta ? ublk_integrity_bytes(rq) : blk_rq_bytes(rq);
 	bool taking = iov_iter_rw(iter) == READ;
-	size_t size = blk_rq_bytes(rq);
 	size_t len;
 
 	if (!ublk_rq_has_data(rq) || offset > size)
 		return -EINVAL;
 	if (taking != op_is_write(req_op(rq)))
 		return -EACCES;
+	if (meta && !blk_integrity_rq(rq))
+		return 0;
 
 	len = min(size - offset, iov_iter_count(iter));
 	if (iocb->ki_flags & IOCB_NOWAIT)
-		return ublk_ucopy_nowait(rq, offset, len, iter);
-	return ublk_copy(rq, offset, iter);
+		return ublk_ucopy_nowait(rq, meta, offset, len, iter);
+	return ublk_ucopy(rq, meta, offset, iter);
 }
 
-static ssize_t ublk_ucopy_tag(struct ublk_queue *q, unsigned int tag, size_t offset,
-			      struct kiocb *iocb, struct iov_iter *iter)
+static ssize_t ublk_ucopy_tag(struct ublk_queue *q, unsigned int tag, bool meta,
+			      size_t offset, struct kiocb *iocb, struct iov_iter *iter)
 {
 	struct ublk_slot *slot;
 	ssize_t ret;
@@ -68,7 +77,7 @@ static ssize_t ublk_ucopy_tag(struct ublk_queue *q, unsigned int tag, size_t off
 	slot = &q->slots[array_index_nospec(tag, q->depth)];
 	if (!ublk_slot_get(slot))
 		return -EINVAL;
-	ret = ublk_ucopy_rq(slot->rq, offset, iocb, iter);
+	ret = ublk_ucopy_rq(slot->rq, meta, offset, iocb, iter);
 	if (ublk_slot_put(slot))
 		ublk_slot_finish(q, slot);
 	return ret;
@@ -79,16 +88,18 @@ static ssize_t ublk_ucopy_tag(struct ublk_queue *q, unsigned int tag, size_t off
  * @iocb:	its position names queue, tag, and the first byte
  * @iter:	the server's memory
  *
- * A read takes the data of a WRITE, a write brings that of a READ. A position
- * below UBLKSRV_IO_BUF_OFFSET wraps around, to a queue with a high number.
+ * A read takes the data of a WRITE, a write brings that of a READ. With
+ * UBLKSRV_IO_INTEGRITY_FLAG the position is one in the metadata instead. One below
+ * UBLKSRV_IO_BUF_OFFSET wraps around, to a queue with a high number.
  *
  * Context: may fault and so sleep.
- * Return: bytes copied, fewer at the end of the request or at a fault; -EACCES for
- * memory that is not the user's, for a device without a disk or without
- * UBLK_F_USER_COPY, and in the wrong direction; -EINVAL for a queue or tag that
- * is not there, for one that the server does not own, beyond the end of the
- * request, and for integrity data; -EAGAIN if IOCB_NOWAIT is set for too much, or
- * for memory that is not there at once.
+ * Return: bytes copied, fewer at the end of the request or at a fault, none of
+ * metadata that the request does not have; -EACCES for memory that is not the
+ * user's, for a device without a disk or without UBLK_F_USER_COPY, and in the wrong
+ * direction; -EINVAL for a queue or tag that is not there, for one that the server
+ * does not own, beyond the end of the request, and for metadata without
+ * UBLK_F_INTEGRITY; -EAGAIN if IOCB_NOWAIT is set for too much, or for memory that
+ * is not there at once.
  */
 ssize_t ublk_ch_rw(struct kiocb *iocb, struct iov_iter *iter)
 {
@@ -96,10 +107,11 @@ ssize_t ublk_ch_rw(struct kiocb *iocb, struct iov_iter *iter)
 	struct ublk_device *dev = s->dev;
 	u64 pos = iocb->ki_pos - UBLKSRV_IO_BUF_OFFSET;
 	u64 q_id = (pos >> UBLK_QID_OFF) & UBLK_QID_BITS_MASK;
+	bool meta = iocb->ki_pos & UBLKSRV_IO_INTEGRITY_FLAG;
 
 	if (!user_backed_iter(iter) || READ_ONCE(dev->state) == UBLK_S_DEV_DEAD)
 		return -EACCES;
-	if (iocb->ki_pos & UBLKSRV_IO_INTEGRITY_FLAG)
+	if (meta && !ublk_dev_has(dev, UBLK_F_INTEGRITY))
 		return -EINVAL;
 	if (q_id >= dev->nr_queues)
 		return -EINVAL;
@@ -107,6 +119,6 @@ ssize_t ublk_ch_rw(struct kiocb *iocb, struct iov_iter *iter)
 		return -EACCES;
 
 	return ublk_ucopy_tag(dev->queues[array_index_nospec(q_id, dev->nr_queues)],
-			      (pos >> UBLK_TAG_OFF) & UBLK_TAG_BITS_MASK,
+			      (pos >> UBLK_TAG_OFF) & UBLK_TAG_BITS_MASK, meta,
 			      pos & UBLK_IO_BUF_BITS_MASK, iocb, iter);
 }
