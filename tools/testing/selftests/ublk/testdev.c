@@ -227,6 +227,21 @@ static bool is_background(const struct testdev *td,
 	       (offset < TD_AREA || offset >= TD_AREA_END);
 }
 
+/* All ones: a tuple that says that it is not to be checked. */
+static void bring_unchecked(struct testdev *td, __u16 queue, __u16 tag)
+{
+	const struct ublk_param_integrity *format = &td->params.integrity;
+	const struct ublksrv_io_desc *d = td_desc(td, queue, tag);
+	size_t len = d->nr_sectors << UBLK_SECTOR_SHIFT >> format->interval_exp;
+	char meta[len * format->metadata_size];
+
+	memset(meta, 0xff, sizeof(meta));
+	/* The device may have been stopped. */
+	if (pwrite(td->cdev, meta, sizeof(meta),
+		   UBLKSRV_IO_INTEGRITY_FLAG | td_pos(queue, tag, 0)) < 0)
+		return;
+}
+
 static void answer_background(struct testdev *td, struct td_tag *t, __u16 queue,
 			      __u16 tag)
 {
@@ -240,6 +255,9 @@ static void answer_background(struct testdev *td, struct td_tag *t, __u16 queue,
 	} else {
 		if (ublksrv_get_op(d) == UBLK_IO_OP_READ && !td->answer_all)
 			memset(buf, 0, d->nr_sectors << UBLK_SECTOR_SHIFT);
+		if (ublksrv_get_op(d) == UBLK_IO_OP_READ &&
+		    d->op_flags & UBLK_IO_F_INTEGRITY)
+			bring_unchecked(td, queue, tag);
 		send_io_cmd(td, UBLK_U_IO_COMMIT_AND_FETCH_REQ, queue, tag,
 			    d->nr_sectors << UBLK_SECTOR_SHIFT, addr);
 	}
@@ -928,6 +946,20 @@ int td_write(struct testdev *td, const void *buf, __u32 len, __u64 offset,
 	sqe = client_sqe(td, &client);
 	io_uring_prep_write(sqe, td->bdev, buf, len, offset);
 	sqe->rw_flags = rw_flags;
+	return client_send(td, sqe, client);
+}
+
+int td_rw_attr(struct testdev *td, int op, void *buf, __u32 len, __u64 offset,
+	       const void *attr, __u64 type)
+{
+	struct io_uring_sqe *sqe;
+	int client;
+
+	sqe = client_sqe(td, &client);
+	io_uring_prep_rw(op, sqe, td->bdev, buf, len, offset);
+	/* What later headers call attr_ptr and attr_type_mask. */
+	sqe->addr3 = (unsigned long)attr;
+	sqe->__pad2[0] = type;
 	return client_send(td, sqe, client);
 }
 

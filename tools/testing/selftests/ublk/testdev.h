@@ -183,6 +183,9 @@ const struct ublksrv_io_desc *td_desc(struct testdev *td, __u16 queue,
 int td_read(struct testdev *td, void *buf, __u32 len, __u64 offset);
 int td_write(struct testdev *td, const void *buf, __u32 len, __u64 offset,
 	     int rw_flags);
+/* The same with an attribute of io_uring's, of which there is one type. */
+int td_rw_attr(struct testdev *td, int op, void *buf, __u32 len, __u64 offset,
+	       const void *attr, __u64 type);
 int td_fsync(struct testdev *td);
 int td_writev(struct testdev *td, const struct iovec *iov, unsigned int nr,
 	      __u64 offset);
