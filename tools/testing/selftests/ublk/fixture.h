@@ -112,18 +112,7 @@ static inline __u64 td_features(struct testdev *td)
 /* How old a request may get, which is 30 seconds unless root says otherwise. */
 static inline int set_io_timeout(const struct testdev *td, unsigned int ms)
 {
-	char path[64];
-	int fd, ret = 0;
-
-	snprintf(path, sizeof(path), "/sys/block/ublkb%d/queue/io_timeout",
-		 td->id);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (dprintf(fd, "%u", ms) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
+	return td_sysfs_set(td, "queue/io_timeout", ms);
 }
 
 /* Memory of the test's own in some places of a ring's table: they are taken. */

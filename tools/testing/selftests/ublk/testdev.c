@@ -957,6 +957,8 @@ int td_rw_attr(struct testdev *td, int op, void *buf, __u32 len, __u64 offset,
 
 	sqe = client_sqe(td, &client);
 	io_uring_prep_rw(op, sqe, td->bdev, buf, len, offset);
+	/* From a worker, which waits for a tag; without one this would fail. */
+	sqe->flags = IOSQE_ASYNC;
 	/* What later headers call attr_ptr and attr_type_mask. */
 	sqe->addr3 = (unsigned long)attr;
 	sqe->__pad2[0] = type;
@@ -1341,6 +1343,21 @@ int td_sysfs_string(const struct testdev *td, const char *attr, char *buf,
 
 	snprintf(path, sizeof(path), "/sys/block/ublkb%d/%s", td->id, attr);
 	return read_text(path, buf, len);
+}
+
+int td_sysfs_set(const struct testdev *td, const char *attr, unsigned int value)
+{
+	char path[128];
+	int fd, ret = 0;
+
+	snprintf(path, sizeof(path), "/sys/block/ublkb%d/%s", td->id, attr);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (dprintf(fd, "%u", value) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
 }
 
 long td_sysfs_number(const struct testdev *td, const char *attr)

@@ -228,6 +228,7 @@ int td_run(const char *const argv[]);
 long td_sysfs_number(const struct testdev *td, const char *attr);
 int td_sysfs_string(const struct testdev *td, const char *attr, char *buf,
 		    size_t len);
+int td_sysfs_set(const struct testdev *td, const char *attr, unsigned int value);
 int td_module_refs(void);
 /* Polls a condition whose event cannot be waited for; false at the deadline. */
 bool td_poll_until(bool (*cond)(void *arg), void *arg);
