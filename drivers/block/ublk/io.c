@@ -185,7 +185,7 @@ void ublk_slot_finish_soon(struct ublk_queue *q, struct ublk_slot *slot,
 	struct request *rq = slot->rq;
 
 	if (slot->end != UBLK_END_ANSWERED || slot->status != BLK_STS_OK ||
-	    slot->len != blk_rq_bytes(rq) ||
+	    slot->len != blk_rq_bytes(rq) || blk_integrity_rq(rq) ||
 	    !blk_mq_add_to_batch(rq, ends, false, ublk_ends_flush))
 		ublk_slot_finish(q, slot);
 }
