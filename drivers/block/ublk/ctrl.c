@@ -155,10 +155,14 @@ static int ublk_ctrl_get_dev_info(struct ublk_ctrl *c)
 	return copy_to_user(c->arg, &info, sizeof(info)) ? -EFAULT : 0;
 }
 
-/* The command belongs to a feature that no device has. */
-static int ublk_ctrl_not_offered(struct ublk_ctrl *c)
+static int ublk_ctrl_reg_buf(struct ublk_ctrl *c)
 {
-	return -EOPNOTSUPP;
+	return ublk_shmem_register(c->dev, c->arg, c->len);
+}
+
+static int ublk_ctrl_unreg_buf(struct ublk_ctrl *c)
+{
+	return ublk_shmem_unregister(c->dev, (int)c->data);
 }
 
 static void ublk_queue_cpus(const struct ublk_device *dev, u64 q_id, struct cpumask *cpus)
@@ -243,10 +247,10 @@ static const struct ublk_ctrl_row ublk_ctrl_rows[] = {
 		.run = ublk_ctrl_try_stop_dev, .mask = MAY_READ | MAY_WRITE,
 	},
 	[_IOC_NR(UBLK_U_CMD_REG_BUF)] = {
-		.run = ublk_ctrl_not_offered, .mask = MAY_READ | MAY_WRITE,
+		.run = ublk_ctrl_reg_buf, .mask = MAY_READ | MAY_WRITE,
 	},
 	[_IOC_NR(UBLK_U_CMD_UNREG_BUF)] = {
-		.run = ublk_ctrl_not_offered, .mask = MAY_READ | MAY_WRITE,
+		.run = ublk_ctrl_unreg_buf, .mask = MAY_READ | MAY_WRITE,
 	},
 };
 

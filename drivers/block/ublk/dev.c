@@ -147,6 +147,7 @@ static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int
 	q->stride = dev->info.io_desc_size;
 	q->mode = ublk_dev_mode(dev);
 	q->get_data = ublk_dev_has(dev, UBLK_F_NEED_GET_DATA);
+	q->shmem = dev->shmem;
 	q->armed_word = UBLK_GATE_CLOSED;
 	init_llist_head(&q->pending);
 	for (unsigned int tag = 0; tag < depth; tag++)
@@ -203,6 +204,7 @@ static void ublk_dev_free(struct device *d)
 	kvfree(dev->queues);
 	if (dev->tag_set.tags)
 		blk_mq_free_tag_set(&dev->tag_set);
+	ublk_shmem_free(dev->shmem);
 	put_pid(dev->server_pid);
 
 	if (ublk_dev_has(dev, UBLK_F_UNPRIVILEGED_DEV))
@@ -376,6 +378,11 @@ static int ublk_dev_build(struct ublk_device *dev)
 	ret = ublk_dev_alloc_tag_set(dev);
 	if (ret)
 		return ret;
+	if (ublk_dev_has(dev, UBLK_F_SHMEM_ZC)) {
+		dev->shmem = ublk_shmem_alloc();
+		if (!dev->shmem)
+			return -ENOMEM;
+	}
 	ret = ublk_dev_alloc_queues(dev);
 	if (ret)
 		return ret;

@@ -267,7 +267,7 @@ void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, 
 		ublk_slot_fail(slot, BLK_STS_IOERR);
 	else if (slot->op == UBLK_IO_OP_WRITE)
 		ublk_slot_done(slot, result ?: slot->len);
-	else if (q->mode == UBLK_MODE_COPY)
+	else if (q->mode == UBLK_MODE_COPY && !slot->in_shmem)
 		ublk_slot_answer_copy(slot, result, addr, ends);
 	else
 		ublk_slot_done(slot, result);
@@ -358,7 +358,8 @@ static u32 ublk_desc_flags(blk_opf_t opf)
 
 static u32 ublk_desc_op_flags(const struct ublk_slot *slot)
 {
-	return slot->op | ublk_desc_flags(slot->rq->cmd_flags);
+	return slot->op | ublk_desc_flags(slot->rq->cmd_flags) |
+		(slot->in_shmem ? UBLK_IO_F_SHMEM_ZC : 0);
 }
 
 /*
@@ -450,7 +451,7 @@ static bool ublk_deliver_auto(struct ublk_session *s, struct ublk_queue *q,
 static bool ublk_slot_wants_get_data(const struct ublk_queue *q,
 				     const struct ublk_slot *slot)
 {
-	return q->get_data && slot->op == UBLK_IO_OP_WRITE;
+	return q->get_data && slot->op == UBLK_IO_OP_WRITE && !slot->in_shmem;
 }
 
 /**
@@ -471,7 +472,8 @@ bool ublk_deliver_prepare(struct ublk_session *s, struct ublk_queue *q,
 {
 	switch (q->mode) {
 	case UBLK_MODE_COPY:
-		if (slot->op != UBLK_IO_OP_WRITE || ublk_slot_wants_get_data(q, slot) ||
+		if (slot->op != UBLK_IO_OP_WRITE || slot->in_shmem ||
+		    ublk_slot_wants_get_data(q, slot) ||
 		    ublk_deliver_data(q, slot, slot->buf))
 			return true;
 		ublk_deliver_retry(s, q, slot, issue_flags);
@@ -619,12 +621,15 @@ void ublk_slot_describe(struct ublk_queue *q, struct ublk_slot *slot)
 {
 	struct ublksrv_io_desc *desc = ublk_slot_desc(q, slot);
 	struct request *rq = slot->rq;
+	u64 addr = slot->buf;
 
+	if (q->shmem)
+		ublk_shmem_match(q, slot, &addr);
 	slot->len = blk_rq_bytes(rq);
 	desc->op_flags = ublk_desc_op_flags(slot);
 	desc->nr_sectors = blk_rq_sectors(rq);
 	desc->start_sector = blk_rq_pos(rq);
-	desc->addr = slot->buf;
+	desc->addr = addr;
 }
 
 /**

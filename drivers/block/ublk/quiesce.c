@@ -19,9 +19,6 @@
 
 #define UBLK_FOREVER_MS		((u64)S64_MAX)
 
-/* How often to look for idle commands, of which nobody sends word. */
-#define UBLK_POLL_JIFFIES	max(HZ / 100, 1)
-
 static u64 ublk_now_ms(void)
 {
 	return ktime_to_ms(ktime_get());

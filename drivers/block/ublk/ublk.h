@@ -4,7 +4,7 @@
  * right of it:
  *
  *   ublk_drv -> ctrl -> dev -> disk, char -> quiesce, state -> sweep, ucopy
- *   -> batch, fetch -> io -> session, reg, integrity, buf
+ *   -> batch, fetch -> io -> session, reg, integrity, buf, shmem
  *
  * op (steps that may wait for I/O) and params serve several of them. A buffer that
  * a ring gives back leads from reg to io, which ends its request.
@@ -21,9 +21,10 @@
  *   ublk_op       one step of the control plane that may wait for I/O. The ops
  *                 of a device run one after the other in its own work item.
  *
- * Locks: there are two, leaf spinlocks for process context. device->lock is not
- * for the paths that carry I/O, batch->lock is for batch mode, once per list of
- * requests. These paths meet the control plane through RCU:
+ * Locks: device->lock is a leaf spinlock for process context, and shmem->lock a
+ * mutex for commands that share memory. The paths that carry I/O take neither;
+ * batch->lock is a leaf spinlock for batch mode, once per list of requests. These
+ * paths meet the control plane through RCU:
  * ->queue_rq and everything that arms a tag are read-side sections, so that
  * whoever closes a gate and waits for a grace period knows that nobody who saw
  * it open is still under way. Waiting for I/O happens in ublk_op_wq only.
@@ -31,6 +32,7 @@
  * | lock           | protects                         | inside | held across |
  * | device->lock   | see struct ublk_device           | none   | no sleep    |
  * | batch->lock    | see struct ublk_batch            | none   | no sleep    |
+ * | shmem->lock    | see shmem.c                      | none   | memory, RCU |
  * | uring_lock     | (io_uring's) its ring's commands | both   | copies      |
  * | disk->open_mutex | openers against TRY_STOP, scan | lock   | scan I/O    |
  */
@@ -73,6 +75,7 @@
 				  UBLK_F_INTEGRITY : 0) |		\
 				 UBLK_F_SAFE_STOP_DEV |			\
 				 UBLK_F_NO_AUTO_PART_SCAN |		\
+				 UBLK_F_SHMEM_ZC |			\
 				 UBLK_F_IO_DESC_SIZE)
 
 /* What every device has, asked for or not, but see UBLK_F_BATCH_IO. */
@@ -98,6 +101,8 @@
 struct ublk_batch;
 struct ublk_device;
 struct ublk_op;
+struct ublk_shmem;
+struct ublk_shmem_run;
 
 /**
  * enum ublk_end - how a request ends
@@ -154,6 +159,8 @@ enum ublk_mode {
  * @end:	how @rq ends, enum ublk_end
  * @status:	how, if it is answered
  * @lent:	UBLK_MODE_AUTO: the driver has registered the pages of @rq
+ * @in_shmem:	the server has been told where in shared memory the data of @rq is
+ * @shmem_index: in which buffer of it
  *
  * All fields but @word belong to whoever moved the slot to UBLK_SLOT_BUSY. The
  * exception is @next, which its writer may set until the chain is handed over.
@@ -175,7 +182,9 @@ struct ublk_slot {
 	u8			op;
 	u8			end;
 	blk_status_t		status;
-	bool			lent;
+	bool			lent : 1;
+	bool			in_shmem : 1;
+	u16			shmem_index;
 } __aligned(64);
 
 /**
@@ -202,6 +211,8 @@ struct ublk_rq_pdu {
  * @slots:	the tags; by themselves, as together they are a power of two in size
  * @dev:	the device
  * @batch:	tags and fetch commands of batch mode; NULL without it
+ * @shmem:	memory shared with the server; NULL without UBLK_F_SHMEM_ZC
+ * @shmem_hit:	where data was found last
  * @pending:	slots that wait for ->commit_rqs
  */
 struct ublk_queue {
@@ -215,8 +226,10 @@ struct ublk_queue {
 	struct ublk_slot	*slots __counted_by_ptr(depth);
 	struct ublk_device	*dev;
 	struct ublk_batch	*batch;
+	struct ublk_shmem	*shmem;
 
 	struct llist_head	pending ____cacheline_aligned_in_smp;
+	struct ublk_shmem_run __rcu *shmem_hit;
 };
 
 /**
@@ -336,6 +349,7 @@ struct ublk_tombstone {
  * @info:	what ADD_DEV answered; the state and pid in it are stale
  * @tag_set:	blk-mq's
  * @queues:	the queues
+ * @shmem:	memory shared with the server; NULL without UBLK_F_SHMEM_ZC
  * @nosrv:	read in RCU read-side sections, written by ops
  * @tombstone:	completed by the release of the device
  * @lock:	protects what follows
@@ -369,6 +383,7 @@ struct ublk_device {
 	struct ublksrv_ctrl_dev_info info;
 	struct blk_mq_tag_set	tag_set;
 	struct ublk_queue	**queues;
+	struct ublk_shmem	*shmem;
 	enum ublk_nosrv		nosrv;
 	struct ublk_tombstone	*tombstone;
 
@@ -428,6 +443,9 @@ static inline bool ublk_cmd_is_ours(u32 cmd_op)
 		return true;
 	return IS_ENABLED(CONFIG_BLKDEV_UBLK_LEGACY_OPCODES) && !_IOC_TYPE(cmd_op);
 }
+
+/* How often to look for what nobody sends word of. */
+#define UBLK_POLL_JIFFIES	max(HZ / 100, 1)
 
 /* Only the debug option makes this more than a hint to the reader. */
 #define ublk_check(cond)						\
@@ -582,6 +600,13 @@ int ublk_auto_lend(struct ublk_queue *q, struct ublk_slot *slot,
 bool ublk_auto_has_fallback(const struct ublk_slot *slot);
 void ublk_auto_take_back(struct ublk_slot *slot, struct io_uring_cmd *cmd,
 			 unsigned int issue_flags);
+
+/* shmem.c */
+struct ublk_shmem *ublk_shmem_alloc(void);
+void ublk_shmem_free(struct ublk_shmem *sh);
+int ublk_shmem_register(struct ublk_device *dev, void __user *arg, u32 len);
+int ublk_shmem_unregister(struct ublk_device *dev, int index);
+void ublk_shmem_match(struct ublk_queue *q, struct ublk_slot *slot, u64 *addr);
 
 /* params.c */
 int ublk_params_validate(const struct ublk_device *dev, const struct ublk_params *p);

@@ -312,10 +312,12 @@
 /**
  * define UBLK_U_CMD_UNREG_BUF - take back memory shared by UBLK_U_CMD_REG_BUF
  *
- * Input: data[0] = index.
+ * Input: data[0] = index. Requests that come from then on are not found in the
+ * buffer. The answer comes when the server has none in its hands that was.
  *
  * Errors: -EOPNOTSUPP without UBLK_F_SHMEM_ZC; -EINVAL for an index above
- * 65535; -ENOENT for one that is not in use.
+ * 65535; -ENOENT for one that is not in use; -EINTR, while the server still has
+ * such requests: the memory is free, and the same command again frees the index.
  */
 #define UBLK_U_CMD_UNREG_BUF		\
 	_IOWR('u', 0x19, struct ublksrv_ctrl_cmd)
