@@ -275,6 +275,19 @@ int ublk_quiesce_dev(struct ublk_ctrl *ctrl, __u32 id, __u64 timeout_ms)
 	return run_plain(ctrl, UBLK_U_CMD_QUIESCE_DEV, id, timeout_ms);
 }
 
+/* Returns the index of the buffer. */
+int ublk_reg_buf(struct ublk_ctrl *ctrl, __u32 id,
+		 const struct ublk_shmem_buf_reg *reg)
+{
+	return run_buf(ctrl, UBLK_U_CMD_REG_BUF, id, reg, sizeof(*reg));
+}
+
+/* Waits for requests that the server was told to find in the buffer. */
+int ublk_unreg_buf(struct ublk_ctrl *ctrl, __u32 id, int index)
+{
+	return run_plain(ctrl, UBLK_U_CMD_UNREG_BUF, id, index);
+}
+
 /* CPUs of a queue: the one command that names its queue in the data word. */
 int ublk_get_affinity(struct ublk_ctrl *ctrl, __u32 id, __u16 queue,
 		      void *mask, __u16 len)

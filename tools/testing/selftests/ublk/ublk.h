@@ -89,6 +89,9 @@ int ublk_update_size(struct ublk_ctrl *ctrl, __u32 id, __u64 sectors);
 int ublk_start_user_recovery(struct ublk_ctrl *ctrl, __u32 id);
 int ublk_end_user_recovery(struct ublk_ctrl *ctrl, __u32 id, pid_t pid);
 int ublk_quiesce_dev(struct ublk_ctrl *ctrl, __u32 id, __u64 timeout_ms);
+int ublk_reg_buf(struct ublk_ctrl *ctrl, __u32 id,
+		 const struct ublk_shmem_buf_reg *reg);
+int ublk_unreg_buf(struct ublk_ctrl *ctrl, __u32 id, int index);
 int ublk_get_affinity(struct ublk_ctrl *ctrl, __u32 id, __u16 queue,
 		      void *mask, __u16 len);
 
