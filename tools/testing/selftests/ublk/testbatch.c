@@ -3,9 +3,11 @@
  * Batch mode by hand: see testbatch.h.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "testbatch.h"
 
@@ -22,6 +24,22 @@ void tb_give_buffer(struct tb *tb, unsigned int number)
 	io_uring_buf_ring_add(tb->br, tb->bufs[number], tb->buf_bytes, number,
 			      io_uring_buf_ring_mask(TB_BUFFERS), 0);
 	io_uring_buf_ring_advance(tb->br, 1);
+}
+
+/*
+ * A ring is closed long before it has gone, and its fetch commands with it. The
+ * last it gives back are its files: so it is given the end of a pipe to keep.
+ */
+static int keep_pipe(struct tb *tb)
+{
+	int fds[2], ret;
+
+	if (pipe2(fds, O_CLOEXEC))
+		return -errno;
+	tb->gone = fds[0];
+	ret = io_uring_register_files(&tb->ring, &fds[1], 1);
+	close(fds[1]);
+	return ret;
 }
 
 /* Room for the pages of every tag, and once more as much. */
@@ -59,7 +77,8 @@ int tb_init(struct tb *tb, struct testdev *td, unsigned int ring_flags,
 		return tb->br ? -ENOMEM : ret;
 	for (i = 0; i < buffers; i++)
 		tb_give_buffer(tb, i);
-	return make_places(tb);
+	ret = keep_pipe(tb);
+	return ret ? ret : make_places(tb);
 }
 
 int tb_attach(struct tb *tb, struct testdev *td)
@@ -87,16 +106,6 @@ int tb_open_disk(struct tb *tb)
 	return ret;
 }
 
-static int start_and_open(void *arg)
-{
-	struct tb *tb = arg;
-	int ret;
-
-	tb_fetch(tb, 0);
-	ret = td_start(tb->td);
-	return ret ? ret : tb_open_disk(tb);
-}
-
 int tb_attach_prepared(struct tb *tb, struct testdev *td)
 {
 	int ret = tb_attach(tb, td);
@@ -104,7 +113,7 @@ int tb_attach_prepared(struct tb *tb, struct testdev *td)
 	return ret ? ret : tb_prep_all(tb);
 }
 
-/* The fetch command that serves while the disk is opened goes with its thread. */
+/* The fetch command that serves while the disk is opened goes with its ring. */
 int tb_go_live(struct tb *tb, struct testdev *td)
 {
 	struct tb meanwhile = { .flags = tb->flags };
@@ -114,15 +123,27 @@ int tb_go_live(struct tb *tb, struct testdev *td)
 		ret = tb_init(&meanwhile, td, 0, TB_BUFFERS, TB_BUF_BYTES);
 	if (ret)
 		return ret;
-	ret = td_in_thread(start_and_open, &meanwhile);
+	tb_fetch(&meanwhile, 0);
+	ret = td_start(td);
+	if (!ret)
+		ret = tb_open_disk(&meanwhile);
 	tb_exit(&meanwhile);
 	return ret;
+}
+
+static bool is_gone(void *arg)
+{
+	struct pollfd fd = { .fd = *(int *)arg };
+
+	return poll(&fd, 1, 0) == 1;
 }
 
 void tb_exit(struct tb *tb)
 {
 	io_uring_free_buf_ring(&tb->ring, tb->br, TB_BUFFERS, 0);
 	io_uring_queue_exit(&tb->ring);
+	td_poll_until(is_gone, &tb->gone);
+	close(tb->gone);
 	free(tb->bufs);
 }
 

@@ -26,6 +26,7 @@ struct tb_cqe {
 struct tb {
 	struct testdev *td;
 	struct io_uring ring;
+	int gone;		/* a pipe that ends with the ring */
 	unsigned int entries;	/* of the ring, if it shall not be the usual */
 	struct io_uring_buf_ring *br;
 	__u16 (*bufs)[TB_BUF_BYTES / sizeof(__u16)];
@@ -51,6 +52,7 @@ struct tb_elem {
 /* @bytes is the size of each buffer; 0 buffers for a ring without any. */
 int tb_init(struct tb *tb, struct testdev *td, unsigned int ring_flags,
 	    unsigned int buffers, unsigned int bytes);
+/* Afterwards the driver has none of its commands. */
 void tb_exit(struct tb *tb);
 void tb_give_buffer(struct tb *tb, unsigned int number);
 /* A device in batch mode, attached, none of its tags offered. */
