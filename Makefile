@@ -27,7 +27,7 @@ many: ## D=500 devices at once, beside one that is stuck
 	@lab/campaign many '$(D)' '$(SEED)' '$(GUEST)' '$(DRIVER)'
 
 bench: ## what I/O costs, beside others, into build/bench; QUICK=1: a minute
-	@lab/bench '$(QUICK)' '$(PARTS)'
+	@lab/bench '$(QUICK)' '$(PARTS)' '$(MODES)'
 
 profile: ## where instructions go: MODE=copy, DRIVER=shipped, CLIENT="-d 1"
 	@lab/profile '$(MODE)' '$(DRIVER)' '$(CLIENT)'
