@@ -848,7 +848,7 @@ static int ublk_io_commit(struct ublk_session *s, struct ublk_queue *q,
 	ublk_slot_hold(q, slot, cmd, ublk_io_buf(q, args));
 	io_uring_cmd_mark_cancelable(cmd, issue_flags);
 	if (ublk_slot_rearm(s, q, slot, true, issue_flags))
-		ublk_slot_finish(q, slot);
+		ublk_slot_finish_plugged(q, slot);
 	return -EIOCBQUEUED;
 }
 

@@ -30,4 +30,7 @@ void ublk_slot_finish_soon(struct ublk_queue *q, struct ublk_slot *slot,
 			   struct io_comp_batch *ends);
 void ublk_ends_flush(struct io_comp_batch *ends);
 
+/* plug.c */
+void ublk_slot_finish_plugged(struct ublk_queue *q, struct ublk_slot *slot);
+
 #endif
