@@ -19,11 +19,18 @@
 /* Elements of a commit are read through a window of this size. */
 #define UBLK_COMMIT_WINDOW	512
 
-/* An element of PREP or COMMIT; @buf is what a slot remembers. */
+/* No sector of a zone. */
+#define UBLK_NO_LBA		U64_MAX
+
+/*
+ * An element of PREP or COMMIT; @buf is what a slot remembers, @addr what an answer
+ * needs to know besides: that buffer, or where an append went.
+ */
 struct ublk_elem {
 	u16	tag;
 	s32	result;
 	u64	buf;
+	u64	addr;
 };
 
 /*
@@ -49,10 +56,14 @@ static void ublk_elem_read(const struct ublk_queue *q, const struct ublk_batch_a
 	elem->tag = header->tag;
 	elem->result = header->result;
 	elem->buf = 0;
+	elem->addr = UBLK_NO_LBA;
 	if (q->mode == UBLK_MODE_AUTO)
 		elem->buf = ublk_elem_auto_word(args, header);
 	else if (args->flags & UBLK_BATCH_F_HAS_BUF_ADDR)
 		elem->buf = *option;
+	/* One of them at most: a zoned disk is not in copy mode. */
+	if (args->flags & (UBLK_BATCH_F_HAS_BUF_ADDR | UBLK_BATCH_F_HAS_ZONE_LBA))
+		elem->addr = *option;
 }
 
 /* NULL for a tag that is not there, or without the buffer that copy mode needs. */
@@ -66,13 +77,15 @@ static struct ublk_slot *ublk_elem_slot(struct ublk_queue *q,
 
 static u16 ublk_batch_flags(const struct ublk_queue *q)
 {
+	u16 flags = ublk_dev_has(q->dev, UBLK_F_ZONED) ? UBLK_BATCH_F_HAS_ZONE_LBA : 0;
+
 	switch (q->mode) {
 	case UBLK_MODE_COPY:
 		return UBLK_BATCH_F_HAS_BUF_ADDR;
 	case UBLK_MODE_AUTO:
-		return UBLK_BATCH_F_AUTO_BUF_REG_FALLBACK;
+		return flags | UBLK_BATCH_F_AUTO_BUF_REG_FALLBACK;
 	default:
-		return 0;
+		return flags;
 	}
 }
 
@@ -85,7 +98,7 @@ static int ublk_batch_check_args(const struct ublk_queue *q,
 		return -E2BIG;
 	if (args->flags & ~ublk_batch_flags(q))
 		return -EINVAL;
-	if (args->flags & UBLK_BATCH_F_HAS_BUF_ADDR)
+	if (args->flags & (UBLK_BATCH_F_HAS_BUF_ADDR | UBLK_BATCH_F_HAS_ZONE_LBA))
 		bytes += sizeof(u64);
 	return args->elem_bytes == bytes ? 0 : -EINVAL;
 }
@@ -210,7 +223,7 @@ static int ublk_commit_elem(const struct ublk_commit *c, const struct ublk_elem 
 	if (q->mode == UBLK_MODE_AUTO)
 		ublk_auto_take_back(slot, c->cmd, c->issue_flags);
 	WRITE_ONCE(slot->copier, current);
-	ublk_slot_answer(q, slot, elem->result, elem->buf, c->ends);
+	ublk_slot_answer(q, slot, elem->result, elem->addr, c->ends);
 	WRITE_ONCE(slot->copier, NULL);
 	slot->buf = elem->buf;
 	if (ublk_slot_rearm(c->s, q, slot, true, c->issue_flags))

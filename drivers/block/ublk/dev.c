@@ -318,7 +318,8 @@ static int ublk_check_features(u64 *features)
 	if (f & UBLK_F_UNPRIVILEGED_DEV)
 		f &= ~(UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE);
 
-	f = (f & UBLK_FEATURES) | UBLK_FEATURES_ALWAYS;
+	/* Zones are never dropped: a disk without them is another disk. */
+	f = (f & (UBLK_FEATURES | UBLK_F_ZONED)) | UBLK_FEATURES_ALWAYS;
 	/* There is no buffer to name, now or later. */
 	if (f & UBLK_FEATURES_NO_COPY)
 		f &= ~UBLK_F_NEED_GET_DATA;
@@ -366,6 +367,18 @@ static int ublk_check_info(struct ublksrv_ctrl_dev_info *info, u32 header_id)
 	return 0;
 }
 
+/*
+ * The driver has no buffer of the server's to have zones written to, or to say with
+ * a commit where an append went.
+ */
+static bool ublk_dev_zones_ok(const struct ublk_device *dev)
+{
+	if (!ublk_dev_has(dev, UBLK_F_ZONED))
+		return true;
+	return IS_ENABLED(CONFIG_BLK_DEV_ZONED) &&
+		ublk_dev_has(dev, UBLK_F_USER_COPY | UBLK_F_SUPPORT_ZERO_COPY);
+}
+
 static int ublk_dev_build(struct ublk_device *dev)
 {
 	int ret;
@@ -374,6 +387,8 @@ static int ublk_dev_build(struct ublk_device *dev)
 	if (ret)
 		return ret;
 	dev->info.dev_id = dev->id;
+	if (!ublk_dev_zones_ok(dev))
+		return -EINVAL;
 
 	ret = ublk_dev_alloc_tag_set(dev);
 	if (ret)
@@ -529,7 +544,7 @@ static int ublk_delete_op(struct ublk_device *dev, struct ublk_op *op)
  */
 int ublk_dev_delete(struct ublk_device *dev)
 {
-	struct ublk_op op = { .run = ublk_delete_op, .must_run = true };
+	struct ublk_op op = { .run = ublk_delete_op, .must_run = true, .stops = true };
 
 	return ublk_op_call(dev, &op);
 }

@@ -51,6 +51,7 @@ const struct block_device_operations ublk_bdev_fops = {
 	.owner		= THIS_MODULE,
 	.open		= ublk_bdev_open,
 	.free_disk	= ublk_bdev_free_disk,
+	.report_zones	= ublk_zoned_report,
 };
 
 /**
@@ -76,7 +77,7 @@ void ublk_disk_scan_work(struct work_struct *work)
 
 static void ublk_disk_scan(struct ublk_device *dev, struct ublk_session *s)
 {
-	if (READ_ONCE(s->unprivileged))
+	if (READ_ONCE(s->unprivileged) || (dev->disk->flags & GENHD_FL_NO_PART))
 		return;
 	if (ublk_dev_has(dev, UBLK_F_NO_AUTO_PART_SCAN)) {
 		clear_bit(GD_SUPPRESS_PART_SCAN, &dev->disk->state);
@@ -142,6 +143,21 @@ static struct gendisk *ublk_disk_alloc(struct ublk_device *dev,
 	return disk;
 }
 
+/*
+ * Only the server knows the zones of its disk. That it is gone, or was told to go,
+ * says more than that it did not tell.
+ */
+static int ublk_disk_prepare_zones(struct ublk_device *dev, struct gendisk *disk,
+				   struct pid *pid)
+{
+	int ret = ublk_zoned_prepare(disk);
+
+	if (!ret)
+		return 0;
+	guard(spinlock)(&dev->lock);
+	return ublk_server_check(dev, pid) ?: ublk_server_may_serve(dev) ?: ret;
+}
+
 static int ublk_disk_start_op(struct ublk_device *dev, struct ublk_op *op)
 {
 	struct ublk_params params;
@@ -157,10 +173,13 @@ static int ublk_disk_start_op(struct ublk_device *dev, struct ublk_op *op)
 		ret = PTR_ERR(disk);
 		goto err_unclaim;
 	}
+	get_device(&dev->dev);
+	ret = ublk_disk_prepare_zones(dev, disk, op->pid);
+	if (ret)
+		goto err_put_disk;
 
 	dev->no_opens = false;
 	WRITE_ONCE(dev->nosrv, ublk_nosrv_of_live(dev));
-	get_device(&dev->dev);
 	ret = add_disk(disk);
 	if (ret)
 		goto err_put_disk;
@@ -191,7 +210,8 @@ err_unclaim:
  * Return: 0; -EINVAL without parameters, or if another process serves; -EEXIST
  * if there is a disk; -EBUSY if the server was told to stop; -ENODEV if it died,
  * or the device was stopped or deleted while none was attached; -EINTR; whatever
- * the block layer says.
+ * the block layer says, or what came of asking for the zones. Once it has begun to
+ * ask, it goes on after -EINTR, until the device is stopped.
  */
 int ublk_disk_start(struct ublk_device *dev, struct pid *pid)
 {
@@ -342,7 +362,7 @@ static int ublk_try_stop_op(struct ublk_device *dev, struct ublk_op *op)
  */
 int ublk_disk_stop(struct ublk_device *dev)
 {
-	struct ublk_op op = { .run = ublk_stop_op, .must_run = true };
+	struct ublk_op op = { .run = ublk_stop_op, .must_run = true, .stops = true };
 
 	return ublk_op_call(dev, &op);
 }
@@ -368,6 +388,8 @@ static int ublk_resize_op(struct ublk_device *dev, struct ublk_op *op)
 
 	if (!dev->disk)
 		return -ENODEV;
+	if (ublk_dev_has(dev, UBLK_F_ZONED))
+		return -EINVAL;
 
 	scoped_guard(spinlock, &dev->lock)
 		params = dev->params;
@@ -389,7 +411,7 @@ static int ublk_resize_op(struct ublk_device *dev, struct ublk_op *op)
  *
  * Context: may sleep.
  * Return: 0, -ENODEV without a disk, -EINVAL for a capacity that the parameters
- * would not allow or that is 0, -EINTR.
+ * would not allow or that is 0, and for a zoned disk, -EINTR.
  */
 int ublk_disk_resize(struct ublk_device *dev, u64 sectors)
 {

@@ -261,6 +261,9 @@ void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, 
 {
 	if (result < 0)
 		ublk_slot_fail(slot, errno_to_blk_status(result));
+	else if (slot->op == UBLK_IO_OP_ZONE_APPEND &&
+		 !ublk_zoned_appended(slot->rq, result, addr))
+		ublk_slot_fail(slot, BLK_STS_IOERR);
 	else if (slot->op != UBLK_IO_OP_READ && slot->op != UBLK_IO_OP_WRITE)
 		ublk_slot_settle(slot, BLK_STS_OK, blk_rq_bytes(slot->rq));
 	else if (result > slot->len)
@@ -607,6 +610,20 @@ int ublk_desc_op(const struct request *rq)
 		return UBLK_IO_OP_DISCARD;
 	case REQ_OP_WRITE_ZEROES:
 		return UBLK_IO_OP_WRITE_ZEROES;
+	case REQ_OP_ZONE_OPEN:
+		return UBLK_IO_OP_ZONE_OPEN;
+	case REQ_OP_ZONE_CLOSE:
+		return UBLK_IO_OP_ZONE_CLOSE;
+	case REQ_OP_ZONE_FINISH:
+		return UBLK_IO_OP_ZONE_FINISH;
+	case REQ_OP_ZONE_APPEND:
+		return UBLK_IO_OP_ZONE_APPEND;
+	case REQ_OP_ZONE_RESET:
+		return UBLK_IO_OP_ZONE_RESET;
+	case REQ_OP_ZONE_RESET_ALL:
+		return UBLK_IO_OP_ZONE_RESET_ALL;
+	case REQ_OP_DRV_IN:
+		return UBLK_IO_OP_REPORT_ZONES;
 	default:
 		return -1;
 	}
@@ -630,6 +647,8 @@ void ublk_slot_describe(struct ublk_queue *q, struct ublk_slot *slot)
 	desc->nr_sectors = blk_rq_sectors(rq);
 	desc->start_sector = blk_rq_pos(rq);
 	desc->addr = addr;
+	if (unlikely(slot->op == UBLK_IO_OP_REPORT_ZONES))
+		ublk_zoned_describe(rq, desc);
 }
 
 /**
@@ -764,18 +783,18 @@ int ublk_mq_init_hctx(struct blk_mq_hw_ctx *hctx, void *driver_data, unsigned in
 
 /*
  * What a server has to say about the data of the next request depends on the
- * mode. @optional: it may leave that for later.
+ * mode. @any: it may leave that for later, or has other use for the address.
  */
 static bool ublk_io_buf_ok(const struct ublk_queue *q, const struct ublk_io_args *args,
-			   bool optional)
+			   bool any)
 {
 	switch (q->mode) {
 	case UBLK_MODE_COPY:
-		return args->addr || optional;
+		return args->addr || any;
 	case UBLK_MODE_AUTO:
-		return !args->addr && ublk_auto_word_ok(args->auto_word);
+		return (!args->addr || any) && ublk_auto_word_ok(args->auto_word);
 	default:
-		return !args->addr;
+		return !args->addr || any;
 	}
 }
 
@@ -810,6 +829,14 @@ static int ublk_io_fetch(struct ublk_session *s, struct ublk_queue *q,
 	return -EIOCBQUEUED;
 }
 
+/* The address of a commit may be none, or that of what was appended. */
+static bool ublk_commit_addr_is_free(const struct ublk_queue *q,
+				     const struct ublk_slot *slot)
+{
+	return (q->get_data && slot->op != UBLK_IO_OP_READ) ||
+		slot->op == UBLK_IO_OP_ZONE_APPEND;
+}
+
 /* May the current task commit the tag? */
 static int ublk_io_check_owner(const struct ublk_slot *slot)
 {
@@ -836,7 +863,7 @@ static int ublk_io_commit(struct ublk_session *s, struct ublk_queue *q,
 		return ret;
 	if (ublk_slot_state(slot) == UBLK_SLOT_NEED_DATA)
 		return -EINVAL;
-	if (!ublk_io_buf_ok(q, args, q->get_data && slot->op != UBLK_IO_OP_READ))
+	if (!ublk_io_buf_ok(q, args, ublk_commit_addr_is_free(q, slot)))
 		return -EINVAL;
 	if (!ublk_slot_take(q, slot, UBLK_SLOT_SERVER))
 		return -EBUSY;

@@ -146,6 +146,26 @@ bool ublk_op_is_unwanted(struct ublk_device *dev, const struct ublk_op *op)
 	return op->abandoned || !list_empty(&dev->ops);
 }
 
+/**
+ * ublk_op_must_give_way - does somebody want the device stopped?
+ * @dev:	the device
+ *
+ * A step that would wait for the server, for as long as that likes, asks this from
+ * time to time.
+ *
+ * Return: true if a step that stops the device has to wait for this one.
+ */
+bool ublk_op_must_give_way(struct ublk_device *dev)
+{
+	struct ublk_op *op;
+
+	guard(spinlock)(&dev->lock);
+	list_for_each_entry(op, &dev->ops, node)
+		if (op->stops)
+			return true;
+	return false;
+}
+
 /*
  * The caller gives up. Returns whether the step will not run: it stays if it must
  * run, unless it repeats another. Who stops a stuck device and is killed, over and

@@ -99,7 +99,7 @@ static const struct {
 	{ UBLK_PARAM_TYPE_BASIC,	ublk_validate_basic },
 	{ UBLK_PARAM_TYPE_DISCARD,	ublk_validate_discard },
 	{ UBLK_PARAM_TYPE_DEVT,		ublk_refuse },
-	{ UBLK_PARAM_TYPE_ZONED,	ublk_refuse },
+	{ UBLK_PARAM_TYPE_ZONED,	ublk_zoned_validate },
 	{ UBLK_PARAM_TYPE_DMA_ALIGN,	ublk_validate_dma_align },
 	{ UBLK_PARAM_TYPE_SEGMENT,	ublk_validate_segment },
 	{ UBLK_PARAM_TYPE_INTEGRITY,	ublk_validate_integrity },
@@ -110,13 +110,15 @@ static const struct {
  * @dev:	the device
  * @p:		parameters
  *
- * Return: 0 or -EINVAL.
+ * Return: 0, -EINVAL, or -EOPNOTSUPP for zones on a kernel that has none.
  */
 int ublk_params_validate(const struct ublk_device *dev, const struct ublk_params *p)
 {
 	int ret;
 
 	if (!(p->types & UBLK_PARAM_TYPE_BASIC))
+		return -EINVAL;
+	if (ublk_dev_has(dev, UBLK_F_ZONED) && !(p->types & UBLK_PARAM_TYPE_ZONED))
 		return -EINVAL;
 
 	for (size_t i = 0; i < ARRAY_SIZE(ublk_param_types); i++) {
@@ -160,7 +162,7 @@ static int ublk_params_store(struct ublk_device *dev, const struct ublk_params *
  * refused set of parameters leaves the device without any.
  *
  * Context: may sleep.
- * Return: 0; -EINVAL, -EFAULT; -EACCES while there is a disk.
+ * Return: 0; -EINVAL, -EFAULT, -EOPNOTSUPP; -EACCES while there is a disk.
  */
 int ublk_params_set(struct ublk_device *dev, void __user *arg, u32 len)
 {
@@ -269,6 +271,12 @@ void ublk_params_to_limits(const struct ublk_params *p, struct queue_limits *lim
 		lim->max_hw_discard_sectors = p->discard.max_discard_sectors;
 		lim->max_discard_segments = p->discard.max_discard_segments;
 		lim->max_write_zeroes_sectors = p->discard.max_write_zeroes_sectors;
+	}
+	if (p->types & UBLK_PARAM_TYPE_ZONED) {
+		lim->features |= BLK_FEAT_ZONED;
+		lim->max_open_zones = p->zoned.max_open_zones;
+		lim->max_active_zones = p->zoned.max_active_zones;
+		lim->max_hw_zone_append_sectors = p->zoned.max_zone_append_sectors;
 	}
 	if (p->types & UBLK_PARAM_TYPE_DMA_ALIGN)
 		lim->dma_alignment = p->dma.alignment;

@@ -6,8 +6,8 @@
  *   ublk_drv -> ctrl -> dev -> disk, char -> quiesce, state -> sweep, ucopy
  *   -> batch, fetch -> io -> session, reg, integrity, buf, shmem
  *
- * op (steps that may wait for I/O) and params serve several of them. A buffer that
- * a ring gives back leads from reg to io, which ends its request.
+ * op (steps that may wait for I/O), params and zoned serve several of them. A buffer
+ * that a ring gives back leads from reg to io, which ends its request.
  *
  *   ublk_device   one ublkcN/ublkbN pair. Found by its id until the last
  *                 reference is gone. References: each running control command,
@@ -55,6 +55,11 @@
 
 #define UBLK_MAX_DEVICES	BIT(MINORBITS)
 
+/* What depends on how the kernel was built. */
+#define UBLK_FEATURES_BUILT						\
+	((IS_ENABLED(CONFIG_BLK_DEV_ZONED) ? UBLK_F_ZONED : 0) |	\
+	 (IS_ENABLED(CONFIG_BLK_DEV_INTEGRITY) ? UBLK_F_INTEGRITY : 0))
+
 /* The features that work; GET_FEATURES answers this. */
 #define UBLK_FEATURES		(UBLK_F_SUPPORT_ZERO_COPY |		\
 				 UBLK_F_URING_CMD_COMP_IN_TASK |	\
@@ -71,12 +76,11 @@
 				 UBLK_F_PER_IO_DAEMON |			\
 				 UBLK_F_BUF_REG_OFF_DAEMON |		\
 				 UBLK_F_BATCH_IO |			\
-				 (IS_ENABLED(CONFIG_BLK_DEV_INTEGRITY) ?	\
-				  UBLK_F_INTEGRITY : 0) |		\
 				 UBLK_F_SAFE_STOP_DEV |			\
 				 UBLK_F_NO_AUTO_PART_SCAN |		\
 				 UBLK_F_SHMEM_ZC |			\
-				 UBLK_F_IO_DESC_SIZE)
+				 UBLK_F_IO_DESC_SIZE |			\
+				 UBLK_FEATURES_BUILT)
 
 /* What every device has, asked for or not, but see UBLK_F_BATCH_IO. */
 #define UBLK_FEATURES_ALWAYS	(UBLK_F_URING_CMD_COMP_IN_TASK |	\
@@ -271,6 +275,7 @@ enum ublk_session_state {
  * @free:	called with the last reference
  * @done:	completed when @run has returned
  * @must_run:	run even if the caller was interrupted and left
+ * @stops:	a step that waits for the server's good will gives way to this one
  * @abandoned:	the caller was; under device->lock
  * @result:	what @run returned
  * @pid:	START, END_USER_RECOVERY: process that serves; a reference is held
@@ -284,6 +289,7 @@ struct ublk_op {
 	void			(*free)(struct kref *ref);
 	struct completion	done;
 	bool			must_run;
+	bool			stops;
 	bool			abandoned;
 	int			result;
 	struct pid		*pid;
@@ -614,6 +620,39 @@ int ublk_params_set(struct ublk_device *dev, void __user *arg, u32 len);
 int ublk_params_get(struct ublk_device *dev, void __user *arg, u32 len);
 void ublk_params_to_limits(const struct ublk_params *p, struct queue_limits *lim);
 
+/* zoned.c */
+#ifdef CONFIG_BLK_DEV_ZONED
+int ublk_zoned_report(struct gendisk *disk, sector_t sector, unsigned int nr_zones,
+		      struct blk_report_zones_args *args);
+void ublk_zoned_describe(const struct request *rq, struct ublksrv_io_desc *desc);
+bool ublk_zoned_appended(struct request *rq, s32 result, u64 lba);
+int ublk_zoned_validate(const struct ublk_device *dev, const struct ublk_params *params);
+int ublk_zoned_prepare(struct gendisk *disk);
+#else
+#define ublk_zoned_report	NULL
+
+static inline void ublk_zoned_describe(const struct request *rq,
+				       struct ublksrv_io_desc *desc)
+{
+}
+
+static inline bool ublk_zoned_appended(struct request *rq, s32 result, u64 lba)
+{
+	return false;
+}
+
+static inline int ublk_zoned_validate(const struct ublk_device *dev,
+				      const struct ublk_params *params)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int ublk_zoned_prepare(struct gendisk *disk)
+{
+	return 0;
+}
+#endif
+
 /* op.c */
 void ublk_op_init(struct ublk_op *op);
 void ublk_op_post(struct ublk_device *dev, struct ublk_op *op);
@@ -622,5 +661,6 @@ void ublk_ops_work(struct work_struct *work);
 void ublk_ops_release(struct ublk_device *dev);
 bool ublk_op_current(struct ublk_device *dev);
 bool ublk_op_is_unwanted(struct ublk_device *dev, const struct ublk_op *op);
+bool ublk_op_must_give_way(struct ublk_device *dev);
 
 #endif
