@@ -101,17 +101,34 @@ static void queue_command(struct ublk_worker *w, struct ublk_io *io, __u32 op,
 {
 	enum ublk_mode mode = w->srv->opts.mode;
 	struct io_uring_sqe *sqe;
+	__u64 addr = 0;
 
-	sqe = queue_io_cmd(w, io, op, result, mode == UBLK_MODE_COPY ?
-			   (unsigned long)io->buf : 0);
+	if (mode == UBLK_MODE_COPY)
+		addr = (unsigned long)io->buf;
+	else if (op == UBLK_U_IO_COMMIT_AND_FETCH_REQ &&
+		 ublksrv_get_op(io->desc) == UBLK_IO_OP_ZONE_APPEND)
+		addr = io->lba;
+	sqe = queue_io_cmd(w, io, op, result, addr);
 	if (mode == UBLK_MODE_AUTO_BUF)
 		sqe->addr = auto_buf_reg(io);
 }
 
-static bool has_data(const struct ublk_io *io)
+/* Data that the server has to bring, or to take. */
+static bool wants_data(const struct ublk_io *io)
 {
 	return ublksrv_get_op(io->desc) == UBLK_IO_OP_READ ||
-	       ublksrv_get_op(io->desc) == UBLK_IO_OP_WRITE;
+	       ublksrv_get_op(io->desc) == UBLK_IO_OP_REPORT_ZONES;
+}
+
+static bool gives_data(const struct ublk_io *io)
+{
+	return ublksrv_get_op(io->desc) == UBLK_IO_OP_WRITE ||
+	       ublksrv_get_op(io->desc) == UBLK_IO_OP_ZONE_APPEND;
+}
+
+static bool has_data(const struct ublk_io *io)
+{
+	return wants_data(io) || gives_data(io);
 }
 
 /* The place in /dev/ublkcN where the data of the request can be got at. */
@@ -127,8 +144,7 @@ static void begin_request(struct ublk_worker *w, struct ublk_io *io)
 	enum ublk_mode mode = w->srv->opts.mode;
 	struct io_uring_sqe *sqe;
 
-	if (mode == UBLK_MODE_USER_COPY &&
-	    ublksrv_get_op(io->desc) == UBLK_IO_OP_WRITE) {
+	if (mode == UBLK_MODE_USER_COPY && gives_data(io)) {
 		sqe = worker_sqe(w);
 		io_uring_prep_read(sqe, w->srv->cdev, io->buf,
 				   ublk_io_bytes(io), data_pos(w, io));
@@ -150,16 +166,15 @@ static void commit(struct ublk_worker *w, struct ublk_io *io, int result)
 }
 
 /*
- * @result is an errno, or what became of the request: bytes moved by a READ
- * or WRITE (the kernel asks again for the rest of a short one), else 0.
+ * @result is an errno, or what became of the request: bytes moved by one that has
+ * data (the kernel asks again for the rest of a short READ or WRITE), else 0.
  */
 void ublk_complete_io(struct ublk_worker *w, struct ublk_io *io, int result)
 {
 	enum ublk_mode mode = w->srv->opts.mode;
 	struct io_uring_sqe *sqe;
 
-	if (mode == UBLK_MODE_USER_COPY && result > 0 &&
-	    ublksrv_get_op(io->desc) == UBLK_IO_OP_READ) {
+	if (mode == UBLK_MODE_USER_COPY && result > 0 && wants_data(io)) {
 		sqe = worker_sqe(w);
 		io_uring_prep_write(sqe, w->srv->cdev, io->buf, result,
 				    data_pos(w, io));
@@ -176,10 +191,9 @@ void ublk_complete_io(struct ublk_worker *w, struct ublk_io *io, int result)
 /* The data of a READ was brought, that of a WRITE taken, or pages registered. */
 static void handle_data(struct ublk_worker *w, struct ublk_io *io, int res)
 {
-	bool is_read = ublksrv_get_op(io->desc) == UBLK_IO_OP_READ;
 	enum ublk_mode mode = w->srv->opts.mode;
 
-	if (mode == UBLK_MODE_USER_COPY && is_read)
+	if (mode == UBLK_MODE_USER_COPY && wants_data(io))
 		commit(w, io, res ? res : -EIO);
 	else if (res < 0)
 		commit(w, io, res);
@@ -206,7 +220,7 @@ struct io_uring_sqe *ublk_target_sqe(struct ublk_worker *w, struct ublk_io *io)
 struct io_uring_sqe *ublk_target_rw(struct ublk_worker *w, struct ublk_io *io,
 				    int fd, __u64 offset)
 {
-	bool is_read = ublksrv_get_op(io->desc) == UBLK_IO_OP_READ;
+	bool is_read = wants_data(io);
 	struct io_uring_sqe *sqe = ublk_target_sqe(w, io);
 	__u32 len = ublk_io_bytes(io) - io->done;
 
@@ -228,6 +242,7 @@ void worker_serve(struct ublk_worker *w, struct ublk_io *io)
 {
 	io->done = 0;
 	io->step = 0;
+	io->lba = 0;
 	begin_request(w, io);
 }
 
@@ -631,6 +646,10 @@ void ublk_options_init(struct ublk_options *opts)
 		.depth = 128,
 		.buf_bytes = UBLK_DEFAULT_BUF,
 		.threads = 1,
+		.zoned = {
+			.zone_bytes = 4U << 20,
+			.max_open = 14,
+		},
 	};
 }
 

@@ -18,10 +18,13 @@
 
 enum batch_command { BATCH_PREP = UD_BATCH, BATCH_FETCH, BATCH_COMMIT };
 
-/* In copy mode; in the others an element is only the header. */
+/*
+ * With an address in copy mode, or with the sector of a ZONE_APPEND on zoned disks,
+ * which have no copy mode; else an element is only the header.
+ */
 struct batch_elem {
 	struct ublk_elem_header header;
-	__u64 addr;
+	__u64 option;
 };
 
 /* Elements that are collected, or that a command has, one behind the other. */
@@ -49,9 +52,21 @@ static bool is_copy(const struct ublk_worker *w)
 	return w->srv->opts.mode == UBLK_MODE_COPY;
 }
 
+static bool is_zoned(const struct ublk_worker *w)
+{
+	return w->srv->info.flags & UBLK_F_ZONED;
+}
+
+static __u16 elem_flags(const struct ublk_worker *w)
+{
+	if (is_copy(w))
+		return UBLK_BATCH_F_HAS_BUF_ADDR;
+	return is_zoned(w) ? UBLK_BATCH_F_HAS_ZONE_LBA : 0;
+}
+
 static size_t elem_bytes(const struct ublk_worker *w)
 {
-	return is_copy(w) ? sizeof(struct batch_elem) :
+	return elem_flags(w) ? sizeof(struct batch_elem) :
 			    sizeof(struct ublk_elem_header);
 }
 
@@ -118,7 +133,7 @@ static void send_elems(struct ublk_worker *w, enum batch_command command, __u32 
 	struct batch_elems *sent = &w->batch->sent;
 	struct ublk_batch_io args = {
 		.q_id = w->queue,
-		.flags = is_copy(w) ? UBLK_BATCH_F_HAS_BUF_ADDR : 0,
+		.flags = elem_flags(w),
 		.nr_elem = sent->nr - first,
 		.elem_bytes = elem_bytes(w),
 	};
@@ -150,7 +165,7 @@ static void add_elem(struct ublk_worker *w, struct batch_elems *elems,
 		.header = {
 			.tag = io->tag, .buf_index = io->tag, .result = result,
 		},
-		.addr = (unsigned long)io->buf,
+		.option = is_zoned(w) ? io->lba : (unsigned long)io->buf,
 	};
 
 	memcpy(elems->elem + elems->nr++ * elem_bytes(w), &elem, elem_bytes(w));

@@ -264,6 +264,34 @@ static void answer_background(struct testdev *td, struct td_tag *t, __u16 queue,
 	t->cookie = td->cookie;
 }
 
+static void read_request(struct testdev *td, __u16 queue, __u16 tag,
+			 struct td_req *req)
+{
+	const struct ublksrv_io_desc *d = td_desc(td, queue, tag);
+
+	*req = (struct td_req) {
+		.queue = queue,
+		.tag = tag,
+		.res = get_tag(td, queue, tag)->res,
+		.op = ublksrv_get_op(d),
+		.flags = d->op_flags & ~0xffU,
+		.sectors = d->nr_sectors,
+		.start = d->start_sector,
+		.addr = d->addr,
+		.buf = td_buf(td, queue, tag),
+	};
+}
+
+static bool answer_aside(struct testdev *td, __u16 queue, __u16 tag)
+{
+	struct td_req req;
+
+	if (!td->aside)
+		return false;
+	read_request(td, queue, tag, &req);
+	return td->aside(td, &req);
+}
+
 static void drain_server(struct testdev *td)
 {
 	struct io_uring_cqe *cqe;
@@ -282,7 +310,8 @@ static void drain_server(struct testdev *td)
 			continue;
 		t->res = res;
 		t->state = res < 0 ? TD_ENDED : TD_ARRIVED;
-		if (res >= 0 && is_background(td, td_desc(td, queue, tag)))
+		if (res >= 0 && !answer_aside(td, queue, tag) &&
+		    is_background(td, td_desc(td, queue, tag)))
 			answer_background(td, t, queue, tag);
 	}
 }
@@ -817,23 +846,11 @@ static bool take_request(struct testdev *td, struct td_req *req)
 
 	for (i = 0; i < n; i++) {
 		__u16 q = i / td->info.queue_depth, tag = i % td->info.queue_depth;
-		const struct ublksrv_io_desc *d;
 
 		if (td->tags[i].state != TD_ARRIVED)
 			continue;
 		td->tags[i].state = TD_TAKEN;
-		d = td_desc(td, q, tag);
-		*req = (struct td_req) {
-			.queue = q,
-			.tag = tag,
-			.res = td->tags[i].res,
-			.op = ublksrv_get_op(d),
-			.flags = d->op_flags & ~0xffU,
-			.sectors = d->nr_sectors,
-			.start = d->start_sector,
-			.addr = d->addr,
-			.buf = td_buf(td, q, tag),
-		};
+		read_request(td, q, tag, req);
 		return true;
 	}
 	return false;
@@ -849,6 +866,12 @@ int td_next(struct testdev *td, struct td_req *req)
 		if (!pump(td, deadline))
 			return -ETIME;
 	return 0;
+}
+
+bool td_peek(struct testdev *td, struct td_req *req)
+{
+	drain_server(td);
+	return take_request(td, req);
 }
 
 int td_answer(struct testdev *td, const struct td_req *req, int result)

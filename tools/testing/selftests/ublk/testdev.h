@@ -81,6 +81,8 @@ struct testdev {
 	__u8 sqe_flags;		/* for the server's commands, IOSQE_* */
 	__u64 auto_bits;	/* set in every auto registration, see td_auto_word() */
 	bool answer_all;	/* answer what is in the area too, with success */
+	/* Answers a request that is not for the test, or returns false. */
+	bool (*aside)(struct testdev *td, const struct td_req *req);
 
 	struct tb *batch;	/* serves in all that waits here; see testbatch.h */
 
@@ -154,6 +156,8 @@ void td_send_io_cmd_on(struct io_uring *ring, int cdev, __u32 op, __u16 queue,
 		       __u16 tag, int result, __u64 addr);
 int td_fetch(struct testdev *td, __u16 queue, __u16 tag);
 int td_next(struct testdev *td, struct td_req *req);
+/* Is there one by now? */
+bool td_peek(struct testdev *td, struct td_req *req);
 int td_answer(struct testdev *td, const struct td_req *req, int result);
 /* A command that does not concern the fetch of a tag: its result. */
 int td_side_cmd(struct testdev *td, __u32 op, __u16 queue, __u16 tag,

@@ -28,6 +28,7 @@
 #define UBLK_SERVER_H
 
 #include <liburing.h>
+#include <linux/blkzoned.h>
 #include <linux/types.h>
 #include <linux/ublk_cmd.h>
 #include <pthread.h>
@@ -106,6 +107,7 @@ struct ublk_server;
  * @tag: number within the queue
  * @done: bytes a target has moved so far, for continuing a short transfer
  * @step: for targets that answer a request in several steps
+ * @lba: sector at which a ZONE_APPEND begins, for the target to say
  * @desc: what the kernel asks for, valid until the tag is completed
  * @buf: memory of the worker that the data of the request passes through; NULL
  *	if it stays in pages of the kernel, see ublk_target_rw()
@@ -114,6 +116,7 @@ struct ublk_io {
 	__u16 tag;
 	__u16 step;
 	__u32 done;
+	__u64 lba;
 	const struct ublksrv_io_desc *desc;
 	char *buf;
 };
@@ -137,6 +140,7 @@ struct ublk_target {
 
 extern const struct ublk_target ublk_null_target;
 extern const struct ublk_target ublk_loop_target;
+extern const struct ublk_target ublk_zoned_target;
 
 /**
  * enum ublk_mode - the way of the data of a request
@@ -156,7 +160,7 @@ enum ublk_mode {
 /**
  * struct ublk_options - what the user asks for
  * @target: behind the disk
- * @file: the loop target's file or block device
+ * @file: the loop target's file or block device, the zoned target's file
  * @direct: open @file with O_DIRECT
  * @size: of the disk in bytes, 0 for the size of @file
  * @id: wanted device number, or UBLK_AUTO_ID
@@ -166,6 +170,7 @@ enum ublk_mode {
  * @flags: UBLK_F_* to ask for, besides that of @mode
  * @mode: the way of the data
  * @threads: worker threads for each queue, they share out its tags
+ * @zoned: for the zoned target, see there
  */
 struct ublk_options {
 	const struct ublk_target *target;
@@ -179,6 +184,12 @@ struct ublk_options {
 	__u64 flags;
 	enum ublk_mode mode;
 	unsigned int threads;
+	struct {
+		__u64 zone_bytes;
+		__u32 conventional;
+		__u32 max_open;
+		__u32 max_active;
+	} zoned;
 };
 
 /**
@@ -259,8 +270,11 @@ void ublk_complete_io(struct ublk_worker *w, struct ublk_io *io, int result);
 size_t ublk_queue_map_stride(const struct ublksrv_ctrl_dev_info *info);
 size_t ublk_queue_map_len(const struct ublksrv_ctrl_dev_info *info);
 
+/* Of the data that the request has, or of its range. */
 static inline __u32 ublk_io_bytes(const struct ublk_io *io)
 {
+	if (ublksrv_get_op(io->desc) == UBLK_IO_OP_REPORT_ZONES)
+		return io->desc->nr_zones * sizeof(struct blk_zone);
 	return io->desc->nr_sectors << UBLK_SECTOR_SHIFT;
 }
 

@@ -39,8 +39,9 @@ static const char usage[] =
 "  features   show what the driver offers\n"
 "\n"
 "Options of add:\n"
-"  -t, --type TYPE           null (forgets all data) or loop; default null\n"
-"  -f, --file FILE           file or block device behind a loop disk\n"
+"  -t, --type TYPE           null (forgets all data), loop or zoned; default null\n"
+"  -f, --file FILE           file or block device behind a loop disk; file behind a\n"
+"                            zoned one, which else loses its data with its server\n"
 "  -n, --number N            device number; default: the first free one\n"
 "  -q, --queues N            number of queues; default 1\n"
 "  -d, --depth N             requests in flight for each queue; default 128\n"
@@ -48,7 +49,7 @@ static const char usage[] =
 "                            a file is made and grown as needed\n"
 "  -b, --background          return when the device is live\n"
 "  -m, --mode MODE           the way of the data: copy (default), user-copy,\n"
-"                            zero-copy or auto-buf\n"
+"                            zero-copy or auto-buf; user-copy if zoned\n"
 "      --direct              bypass the page cache for FILE\n"
 "      --threads-per-queue N threads that share the tags of a queue; default 1\n"
 "      --batch               many tags per command\n"
@@ -59,6 +60,10 @@ static const char usage[] =
 "                            what the last one had not answered; with MODE fail-io\n"
 "                            I/O fails until then\n"
 "      --quiesce             allow \"quiesce\"; needs --recovery\n"
+"      --zone-size BYTES     default 4M; a file that has zones keeps them\n"
+"      --conventional N      zones at the start that can be written anywhere\n"
+"      --max-open N          zones that may be open, 0 for any number; default 14\n"
+"      --max-active N        zones that may be open or closed; default 0\n"
 "      --unprivileged        a device that its user need not be root for; see\n"
 "                            60-ublk.rules\n"
 "\n"
@@ -72,7 +77,8 @@ static const char usage[] =
 
 enum {
 	OPT_DIRECT = 256, OPT_THREADS, OPT_BATCH, OPT_GET_DATA, OPT_NO_PARTSCAN,
-	OPT_RECOVERY, OPT_QUIESCE, OPT_UNPRIVILEGED, OPT_ASYNC
+	OPT_RECOVERY, OPT_QUIESCE, OPT_UNPRIVILEGED, OPT_ASYNC, OPT_ZONE_SIZE,
+	OPT_CONVENTIONAL, OPT_MAX_OPEN, OPT_MAX_ACTIVE
 };
 
 /* How long "quiesce" waits for the server to have a moment. */
@@ -95,6 +101,10 @@ static const struct option long_options[] = {
 	{ "recovery", optional_argument, NULL, OPT_RECOVERY },
 	{ "quiesce", no_argument, NULL, OPT_QUIESCE },
 	{ "unprivileged", no_argument, NULL, OPT_UNPRIVILEGED },
+	{ "zone-size", required_argument, NULL, OPT_ZONE_SIZE },
+	{ "conventional", required_argument, NULL, OPT_CONVENTIONAL },
+	{ "max-open", required_argument, NULL, OPT_MAX_OPEN },
+	{ "max-active", required_argument, NULL, OPT_MAX_ACTIVE },
 	{ "all", no_argument, NULL, 'a' },
 	{ "async", no_argument, NULL, OPT_ASYNC },
 	{ "help", no_argument, NULL, 'h' },
@@ -104,6 +114,7 @@ static const struct option long_options[] = {
 static const struct ublk_target *const targets[] = {
 	&ublk_null_target,
 	&ublk_loop_target,
+	&ublk_zoned_target,
 };
 
 static const char *const mode_names[] = {
@@ -161,7 +172,7 @@ static __u64 parse_number(const char *what, const char *s, __u64 max)
 	return n;
 }
 
-static __u64 parse_size(const char *s)
+static __u64 parse_size(const char *what, const char *s)
 {
 	static const char units[] = "KMGT";
 	unsigned long long n;
@@ -178,7 +189,7 @@ static __u64 parse_size(const char *s)
 		}
 	}
 	if (errno || end == s || *s == '-' || *end || !n)
-		die("--size: \"%s\" is not a size", s);
+		die("%s: \"%s\" is not a size", what, s);
 	return n;
 }
 
@@ -189,7 +200,7 @@ static const struct ublk_target *parse_target(const char *name)
 	for (i = 0; i < N_ELEMS(targets); i++)
 		if (!strcmp(name, targets[i]->name))
 			return targets[i];
-	die("--type: \"%s\" is neither null nor loop", name);
+	die("--type: \"%s\" is none of null, loop, zoned", name);
 }
 
 static enum ublk_mode parse_mode(const char *name)
@@ -211,6 +222,26 @@ static __u64 parse_recovery(const char *mode)
 	if (!strcmp(mode, "fail-io"))
 		return UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_FAIL_IO;
 	die("--recovery: \"%s\" is neither reissue nor fail-io", mode);
+}
+
+/* Options of the zoned target; false for any other. */
+static bool parse_zoned_option(struct ublk_options *o, int opt)
+{
+	switch (opt) {
+	case OPT_ZONE_SIZE:
+		o->zoned.zone_bytes = parse_size("--zone-size", optarg);
+		return true;
+	case OPT_CONVENTIONAL:
+		o->zoned.conventional = parse_number("--conventional", optarg, ~0U);
+		return true;
+	case OPT_MAX_OPEN:
+		o->zoned.max_open = parse_number("--max-open", optarg, ~0U);
+		return true;
+	case OPT_MAX_ACTIVE:
+		o->zoned.max_active = parse_number("--max-active", optarg, ~0U);
+		return true;
+	}
+	return false;
 }
 
 static void parse_options(struct request *r, int argc, char **argv)
@@ -239,7 +270,7 @@ static void parse_options(struct request *r, int argc, char **argv)
 						    UBLK_MAX_QUEUE_DEPTH);
 			break;
 		case 's':
-			r->add.size = parse_size(optarg);
+			r->add.size = parse_size("--size", optarg);
 			break;
 		case 'm':
 			r->add.mode = parse_mode(optarg);
@@ -283,7 +314,8 @@ static void parse_options(struct request *r, int argc, char **argv)
 			fputs(usage, stdout);
 			exit(0);
 		default:
-			die("see --help");
+			if (!parse_zoned_option(&r->add, opt))
+				die("see --help");
 		}
 	}
 	if (optind < argc)
@@ -294,8 +326,8 @@ static void check_server(const struct ublk_options *o)
 {
 	if (o->target == &ublk_loop_target && !o->file)
 		die("a loop disk needs --file");
-	if (o->target != &ublk_loop_target && o->file)
-		die("--file is for loop disks");
+	if (o->target == &ublk_null_target && o->file)
+		die("--file is for loop and zoned disks");
 	if (o->mode != UBLK_MODE_COPY && o->flags & UBLK_F_NEED_GET_DATA)
 		die("--get-data is for the copy mode");
 	if (!o->queues || !o->depth || !o->threads)
