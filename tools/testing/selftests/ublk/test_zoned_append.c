@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * ZONE_APPEND. Only file systems and drivers send it; a program can have it sent
+ * by a local NVMe target (nvmet, nvme-loop), which makes a namespace of the disk.
+ */
+#include <glob.h>
+#include <linux/nvme_ioctl.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+
+#include "fixture.h"
+#include "testzoned.h"
+
+#define CONFIG		"/sys/kernel/config/nvmet"
+#define NVME_APPEND	0x7d
+#define BLOCK		512U
+#define BYTES		8192U
+#define SECTORS		(BYTES / BLOCK)
+
+/* $1 is the disk, $2 a name for the subsystem. */
+static const char connect_script[] =
+	"set -e; d=" CONFIG "/subsystems/$2; p=" CONFIG "/ports/77\n"
+	"mkdir $d; echo 1 >$d/attr_allow_any_host\n"
+	"mkdir $d/namespaces/1; echo $1 >$d/namespaces/1/device_path\n"
+	"echo 1 >$d/namespaces/1/enable\n"
+	"mkdir $p; echo loop >$p/addr_trtype; ln -s $d $p/subsystems/$2\n"
+	"echo transport=loop,nqn=$2 >/dev/nvme-fabrics\n";
+
+static const char disconnect_script[] =
+	"d=" CONFIG "/subsystems/$2; p=" CONFIG "/ports/77\n"
+	"for c in /sys/class/nvme/nvme*; do\n"
+	"  [ \"$(cat $c/subsysnqn 2>/dev/null)\" != $2 ] ||\n"
+	"    echo 1 >$c/delete_controller\n"
+	"done\n"
+	"rm -f $p/subsystems/$2; rmdir $p\n"
+	"echo 0 >$d/namespaces/1/enable; rmdir $d/namespaces/1 $d\n"
+	"true\n";
+
+FIXTURE(target)
+{
+	struct testdev td;
+	int node;		/* of the namespace; -1 without one */
+	bool connected;
+	char name[32];
+	char dev[32];
+};
+
+/* Runs a script while the server goes on. */
+static int run_script(struct testdev *td, const char *script, const char *dev,
+		      const char *name)
+{
+	const char *const argv[] = { "sh", "-c", script, "sh", dev, name, NULL };
+	__u64 deadline = td_now_ms() + 2 * TD_DEADLINE_MS;
+	pid_t pid = fork();
+	int status;
+
+	if (!pid)
+		_exit(td_run(argv) ? 1 : 0);
+	while (waitpid(pid, &status, WNOHANG) == 0) {
+		if (td_now_ms() > deadline)
+			return -ETIME;
+		td_settle(td, 5);
+	}
+	return status ? -EIO : 0;
+}
+
+static bool has_target(void)
+{
+	const char *const argv[] = {
+		"modprobe", "-a", "-q", "nvme-loop", "nvmet", "nvme-core", NULL,
+	};
+
+	if (td_run(argv))
+		return false;
+	mount("none", "/sys/kernel/config", "configfs", 0, NULL);
+	return !access(CONFIG, F_OK) && !access("/dev/nvme-fabrics", F_OK);
+}
+
+/* The namespace comes a moment after its controller, which asks for its zones. */
+static int open_namespace(struct testdev *td)
+{
+	__u64 deadline = td_now_ms() + TD_DEADLINE_MS;
+	glob_t nodes;
+	int fd = -1;
+
+	while (fd < 0 && td_now_ms() < deadline) {
+		if (!glob("/dev/ng*n1", 0, NULL, &nodes)) {
+			fd = open(nodes.gl_pathv[0], O_RDWR | O_CLOEXEC);
+			globfree(&nodes);
+		}
+		td_settle(td, 5);
+	}
+	return fd;
+}
+
+FIXTURE_SETUP(target)
+{
+	struct testdev *td = &self->td;
+
+	self->node = -1;
+	if (!td_init(td))
+		SKIP(return, "no /dev/ublk-control: load ublk_drv");
+	REQUIRE_FEATURE(td, UBLK_F_ZONED);
+	if (!has_target())
+		SKIP(return, "kernel without an NVMe target (nvme-loop)");
+	tz_init(td);
+	/* NVMe knows no conventional zones. */
+	for (unsigned int i = 0; i < TZ_CONVENTIONAL; i++) {
+		tz_zones[i].type = BLK_ZONE_TYPE_SEQWRITE_REQ;
+		tz_zones[i].cond = BLK_ZONE_COND_EMPTY;
+	}
+	ASSERT_EQ(0, td_go_live(td));
+	sprintf(self->dev, "/dev/ublkb%d", td->id);
+	sprintf(self->name, "ublk-test-%d", td->id);
+	self->connected = true;
+	ASSERT_EQ(0, run_script(td, connect_script, self->dev, self->name));
+	self->node = open_namespace(td);
+	ASSERT_LE(0, self->node);
+}
+
+/* The server has to be there for it. */
+FIXTURE_TEARDOWN(target)
+{
+	if (self->node >= 0)
+		close(self->node);
+	if (self->connected)
+		run_script(&self->td, disconnect_script, self->dev, self->name);
+	if (self->td.id >= 0)
+		td_drop(&self->td);
+}
+
+static struct nvme_passthru_cmd64 *append_cmd(void *data, unsigned int zone)
+{
+	struct nvme_passthru_cmd64 *cmd = calloc(1, sizeof(*cmd));
+	__u64 start = (__u64)zone * TZ_SECTORS;
+
+	cmd->opcode = NVME_APPEND;
+	cmd->nsid = 1;
+	cmd->addr = (unsigned long)data;
+	cmd->data_len = BYTES;
+	cmd->cdw10 = start;
+	cmd->cdw11 = start >> 32;
+	cmd->cdw12 = SECTORS - 1;
+	return cmd;
+}
+
+/* Sends an append, and waits until the server has it. */
+static int append_arrived(struct testdev *td, int node, struct tz_call *call,
+			  struct td_req *req, void *data)
+{
+	int bdev = td->bdev, ret;
+
+	td->bdev = node;
+	ret = tz_ioctl(td, call, NVME_IOCTL_IO64_CMD, append_cmd(data, TZ_FIRST));
+	td->bdev = bdev;
+	return ret ? ret : td_next(td, req);
+}
+
+static int answer_at(struct testdev *td, const struct td_req *req, int result,
+		     __u64 lba)
+{
+	return td_io_cmd(td, UBLK_U_IO_COMMIT_AND_FETCH_REQ, req->queue, req->tag,
+			 result, lba);
+}
+
+TEST_F(target, append_names_its_zone_and_brings_data)
+{
+	char *data = td_page_buf(BYTES, 1), *mine = td_page_buf(BYTES, 0);
+	struct testdev *td = &self->td;
+	struct tz_call call;
+	struct td_req req;
+
+	ASSERT_EQ(0, append_arrived(td, self->node, &call, &req, data));
+	EXPECT_EQ(UBLK_IO_OP_ZONE_APPEND, req.op);
+	EXPECT_EQ(TZ_FIRST * TZ_SECTORS, req.start);
+	EXPECT_EQ(SECTORS, req.sectors);
+	EXPECT_EQ(-EACCES, td_bring(td, &req, mine, BYTES, 0));
+	EXPECT_EQ(BYTES, td_take(td, &req, mine, BYTES, 0));
+	EXPECT_EQ(0, memcmp(data, mine, BYTES));
+	EXPECT_EQ(TD_PENDING, answer_at(td, &req, BYTES, req.start));
+	EXPECT_EQ(0, tz_wait(td, &call));
+}
+
+/* What a server may say of an append, and whether it is believed. */
+static const struct {
+	const char *what;
+	int result;
+	__s64 offset;		/* in sectors, from the start of the zone */
+	bool good;
+} answers[] = {
+	{ "first sector", BYTES, 0, true },
+	{ "result 0", 0, 8, true },
+	{ "last place", BYTES, TZ_SECTORS - SECTORS, true },
+	{ "half of it", BYTES / 2, 0, false },
+	{ "more than all", 2 * BYTES, 0, false },
+	{ "beyond the zone", BYTES, TZ_SECTORS - SECTORS + 1, false },
+	{ "in the next zone", BYTES, TZ_SECTORS, false },
+	{ "in the zone before", BYTES, -(__s64)SECTORS, false },
+	{ "nowhere", BYTES, -1 - (__s64)TZ_FIRST * TZ_SECTORS, false },
+	{ "an error", -EIO, 0, false },
+};
+
+TEST_F(target, append_ends_where_the_server_says_if_that_can_be)
+{
+	struct testdev *td = &self->td;
+	void *data = td_page_buf(BYTES, 1);
+	struct nvme_passthru_cmd64 *cmd;
+	struct tz_call call;
+	struct td_req req;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(answers); i++) {
+		ASSERT_EQ(0, append_arrived(td, self->node, &call, &req, data));
+		ASSERT_EQ(TD_PENDING, answer_at(td, &req, answers[i].result,
+						req.start + answers[i].offset));
+		ASSERT_EQ(answers[i].good, !tz_wait(td, &call))
+			TH_LOG("%s: %d", answers[i].what, call.ret);
+		cmd = call.arg;
+		if (answers[i].good) {
+			ASSERT_EQ(req.start + answers[i].offset, cmd->result);
+		}
+	}
+}
+
+TEST_HARNESS_MAIN
