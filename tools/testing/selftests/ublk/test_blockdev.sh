@@ -6,7 +6,7 @@
 set -uo pipefail
 
 HERE=$(cd "$(dirname "$0")" && pwd)
-SIZE=$((16 << 20))
+SIZE=$((4 << 20))
 
 nr=0
 failed=0

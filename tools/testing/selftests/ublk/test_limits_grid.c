@@ -5,7 +5,7 @@
  */
 #include "fixture.h"
 
-#define ROUNDS		12
+#define ROUNDS		4
 #define MAX_BUF		(32U << 20)
 #define SOFT_SECTORS	8192	/* 4 MiB, unless the disk wants more */
 #define LARGEST		((1ULL << 54) - 8)
@@ -26,6 +26,10 @@ FIXTURE_VARIANT_ADD(grid, a) { .seed = 1 };
 FIXTURE_VARIANT_ADD(grid, b) { .seed = 2 };
 FIXTURE_VARIANT_ADD(grid, c) { .seed = 3 };
 FIXTURE_VARIANT_ADD(grid, d) { .seed = 4 };
+FIXTURE_VARIANT_ADD(grid, e) { .seed = 5 };
+FIXTURE_VARIANT_ADD(grid, f) { .seed = 6 };
+FIXTURE_VARIANT_ADD(grid, g) { .seed = 7 };
+FIXTURE_VARIANT_ADD(grid, h) { .seed = 8 };
 
 static __u32 next_random(__u64 *state)
 {
