@@ -79,11 +79,12 @@ struct ublk_shmem_buf {
 /**
  * struct ublk_shmem - the buffers of a device
  * @runs:	runs of all buffers, by page frame number; for RCU readers
- * @lock:	held by who changes any of this; not across a fault or a wait for I/O
+ * @lock:	of the commands
  * @bufs:	buffers by index, or UBLK_SHMEM_PARKED
  */
 struct ublk_shmem {
 	struct maple_tree	runs;
+	/* Held by who changes this; not across a fault or a wait for I/O. */
 	struct mutex		lock;
 	struct xarray		bufs;
 };
@@ -589,7 +590,7 @@ void ublk_shmem_match(struct ublk_queue *q, struct ublk_slot *slot, u64 *addr)
 	guard(rcu)();
 	if (ublk_rq_has_data(slot->rq))
 		run = ublk_shmem_find_rq(q, slot->rq, &offset);
-	slot->in_shmem = run;
+	slot->in_shmem = !!run;
 	if (!run)
 		return;
 

@@ -61,7 +61,7 @@ FIXTURE_VARIANT_ADD(value, name)					\
 	i->metadata_size = size;					\
 	i->pi_offset = offset
 
-VALUE(unchanged, 0, );
+VALUE(unchanged, 0, (void)i);
 VALUE(flags_none, 0, i->flags = 0);
 VALUE(flags_capable, 0, i->flags = LBMD_PI_CAP_INTEGRITY);
 VALUE(flags_reftag, 0, i->flags = LBMD_PI_CAP_REFTAG);
@@ -157,18 +157,18 @@ FIXTURE_VARIANT_ADD(disk, name_)					\
 }
 
 DISK(crc, 9, "T10-DIF-TYPE1-CRC", PI_BOTH, 3, 9, 8, 0,
-     LBMD_PI_CSUM_CRC16_T10DIF, 2);
+	LBMD_PI_CSUM_CRC16_T10DIF, 2);
 DISK(crc_without_reftag, 9, "T10-DIF-TYPE3-CRC", LBMD_PI_CAP_INTEGRITY, 0, 9, 8, 0,
-     LBMD_PI_CSUM_CRC16_T10DIF, 6);
+	LBMD_PI_CSUM_CRC16_T10DIF, 6);
 DISK(crc_not_capable, 9, "T10-DIF-TYPE1-CRC", LBMD_PI_CAP_REFTAG, 0, 9, 8, 0,
-     LBMD_PI_CSUM_CRC16_T10DIF, 0);
+	LBMD_PI_CSUM_CRC16_T10DIF, 0);
 DISK(ip, 12, "T10-DIF-TYPE1-IP", PI_BOTH, 65535, 12, 16, 8, LBMD_PI_CSUM_IP, 2);
 DISK(ip_without_reftag, 12, "T10-DIF-TYPE3-IP", LBMD_PI_CAP_INTEGRITY, 1, 9, 8, 0,
-     LBMD_PI_CSUM_IP, 2);
+	LBMD_PI_CSUM_IP, 2);
 DISK(crc64, 12, "EXT-DIF-TYPE1-CRC64", PI_BOTH, 0, 12, 64, 48,
-     LBMD_PI_CSUM_CRC64_NVME, 2);
+	LBMD_PI_CSUM_CRC64_NVME, 2);
 DISK(crc64_without_reftag, 9, "EXT-DIF-TYPE3-CRC64", LBMD_PI_CAP_INTEGRITY, 0, 9, 16,
-     0, LBMD_PI_CSUM_CRC64_NVME, 2);
+	0, LBMD_PI_CSUM_CRC64_NVME, 2);
 DISK(opaque, 9, "nop", LBMD_PI_CAP_INTEGRITY, 0, 9, 255, 0, LBMD_PI_CSUM_NONE, 0);
 
 static int start_formatted(struct testdev *td, int shift,

@@ -4,22 +4,15 @@
  */
 #include "testshmem.h"
 
-static int prepare_with_shmem(struct tb *tb, struct testdev *td)
+static int live_with_shmem(struct tb *tb, struct testdev *td)
 {
-	int ret;
-
 	if (!(td_features(td) & UBLK_F_SHMEM_ZC))
 		return 0;
 	td->info.flags |= UBLK_F_SHMEM_ZC;
-	ret = tb_attach(tb, td);
-	if (!ret)
-		ret = tb_prep_all(tb);
-	if (!ret)
-		ret = td_start(td);
-	return ret ? ret : td_open_disk(td);
+	return tb_go_live(tb, td);
 }
 
-TB_FIXTURE(live, prepare_with_shmem);
+TB_FIXTURE(live, live_with_shmem);
 
 /* What the server was told of the one request that it has. */
 static struct td_req told(struct tb *tb)

@@ -135,6 +135,36 @@ TEST_F(live, part_of_a_file_is_a_buffer)
 	EXPECT_EQ(0, write_is_copied(td, sh.client + 8 * PAGE - 512, 1024));
 }
 
+#define SCATTERED	2048U
+
+/* The pages of a buffer may be anywhere: here, each is by itself. */
+TEST_F(live, scattered_pages_are_one_buffer)
+{
+	struct testdev *td = &self->td;
+	char *mem = td_page_buf(SCATTERED * PAGE, 0);
+	struct shared sh;
+
+	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
+	ASSERT_EQ(0, share(&sh, SCATTERED * PAGE));
+	fill(sh.client, sh.len, 1);
+	for (unsigned int i = 0; i < SCATTERED; i++)
+		ASSERT_EQ(mem + i * PAGE,
+			  mmap(mem + i * PAGE, PAGE, PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_FIXED, sh.fd,
+			       (SCATTERED - 1 - i) * (off_t)PAGE));
+	for (int round = 0; round < 2; round++) {
+		ASSERT_EQ(0, reg_memory(td, mem, sh.len, 0));
+		EXPECT_EQ(0, write_is_found(td, mem + 100 * PAGE + 512, TD_BUF_BYTES, 0,
+					    100 * PAGE + 512));
+		EXPECT_EQ(0, write_is_found(td, sh.client, PAGE, 0, sh.len - PAGE));
+		EXPECT_EQ(0, write_is_copied(td, sh.client, 2 * PAGE));
+		ASSERT_EQ(0, unreg(td, 0));
+		EXPECT_EQ(0, write_is_copied(td, sh.client, PAGE));
+	}
+	/* The device goes with a large tree. */
+	EXPECT_EQ(0, reg_memory(td, mem, sh.len, 0));
+}
+
 TEST_F(live, memory_elsewhere_is_copied)
 {
 	struct testdev *td = &self->td;

@@ -30,8 +30,7 @@ static inline char *map_shared(int fd, __u32 len)
 /* Adopts a memfd, or whatever else can be mapped. */
 static inline int share_fd(struct shared *sh, int fd, __u32 len)
 {
-	sh->fd = fd;
-	sh->len = len;
+	*sh = (struct shared) { .fd = fd, .len = len };
 	if (fd < 0 || ftruncate(fd, len))
 		return -errno;
 	sh->client = map_shared(fd, len);
