@@ -17,7 +17,7 @@
 
 #include "ublk.h"
 
-#define ZONED_DEFAULT_SIZE	(1ULL << 30)
+#define ZONED_DEFAULT_SIZE	(1024ULL << 20)
 #define ZONED_MAGIC		0x656e6f7a6b6c6275ULL
 #define ZONED_HEADER_BYTES	4096U
 

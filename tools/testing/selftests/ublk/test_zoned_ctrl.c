@@ -32,15 +32,19 @@ TD_FIXTURE_OPS(wish, td_no_device);
 FIXTURE_VARIANT_ADD(wish, nothing_else) {
 	.flags = 0, .err = -EINVAL,
 };
+
 FIXTURE_VARIANT_ADD(wish, auto_buf_alone) {
 	.flags = UBLK_F_AUTO_BUF_REG, .err = -EINVAL,
 };
+
 FIXTURE_VARIANT_ADD(wish, user_copy) {
 	.flags = UBLK_F_USER_COPY, .err = 0,
 };
+
 FIXTURE_VARIANT_ADD(wish, zero_copy) {
 	.flags = UBLK_F_SUPPORT_ZERO_COPY, .err = 0,
 };
+
 FIXTURE_VARIANT_ADD(wish, auto_buf_and_user_copy) {
 	.flags = UBLK_F_AUTO_BUF_REG | UBLK_F_USER_COPY, .err = 0,
 };
@@ -118,7 +122,8 @@ VALUE(zone_size_0, -EINVAL, p->basic.chunk_sectors = 0);
 VALUE(zone_size_odd, -EINVAL, p->basic.chunk_sectors = 3 << 10);
 VALUE(zone_size_one_block, 0, p->basic.chunk_sectors = 1);
 VALUE(zone_size_below_a_block, -EINVAL, p->basic.chunk_sectors = 4;
-	p->basic.logical_bs_shift = p->basic.physical_bs_shift = 12);
+	p->basic.logical_bs_shift = 12;
+	p->basic.physical_bs_shift = 12);
 VALUE(zone_size_2_terabytes, -EINVAL, p->basic.chunk_sectors = 1U << 31);
 VALUE(append_0, -EINVAL, p->zoned.max_zone_append_sectors = 0);
 VALUE(append_larger_than_a_zone, 0, p->zoned.max_zone_append_sectors = -1);

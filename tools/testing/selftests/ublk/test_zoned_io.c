@@ -369,12 +369,15 @@ TD_FIXTURE_OPS(operation, live_for_the_test);
 FIXTURE_VARIANT_ADD(operation, open) {
 	.call = BLKOPENZONE, .op = UBLK_IO_OP_ZONE_OPEN,
 };
+
 FIXTURE_VARIANT_ADD(operation, close) {
 	.call = BLKCLOSEZONE, .op = UBLK_IO_OP_ZONE_CLOSE,
 };
+
 FIXTURE_VARIANT_ADD(operation, finish) {
 	.call = BLKFINISHZONE, .op = UBLK_IO_OP_ZONE_FINISH,
 };
+
 FIXTURE_VARIANT_ADD(operation, reset) {
 	.call = BLKRESETZONE, .op = UBLK_IO_OP_ZONE_RESET,
 };

@@ -193,12 +193,15 @@ static void blocks_of_4k(struct ublk_params *p)
 FIXTURE_VARIANT_ADD(limit, small_requests) {
 	.change = small_requests, .at_once = 64,
 };
+
 FIXTURE_VARIANT_ADD(limit, one_small_segment) {
 	.change = one_small_segment, .at_once = 64,
 };
+
 FIXTURE_VARIANT_ADD(limit, pages_only) {
 	.change = pages_only, .at_once = MANY,
 };
+
 FIXTURE_VARIANT_ADD(limit, blocks_of_4k) {
 	.change = blocks_of_4k, .at_once = MANY,
 };
@@ -248,9 +251,11 @@ TD_FIXTURE_OPS(way, td_no_device);
 FIXTURE_VARIANT_ADD(way, zero_copy) {
 	.flags = UBLK_F_SUPPORT_ZERO_COPY,
 };
+
 FIXTURE_VARIANT_ADD(way, auto_buf_and_zero_copy) {
 	.flags = UBLK_F_SUPPORT_ZERO_COPY | UBLK_F_AUTO_BUF_REG,
 };
+
 FIXTURE_VARIANT_ADD(way, auto_buf_and_user_copy) {
 	.flags = UBLK_F_USER_COPY | UBLK_F_AUTO_BUF_REG,
 };
@@ -368,9 +373,9 @@ TEST_F(end, server_that_does_not_answer_is_sent_home)
 	ASSERT_EQ(0, td_ctl_beside(td, variant->op));
 	EXPECT_EQ(-EBUSY, td_ctl_wait(td));
 	for (tag = 0; tag < DEPTH; tag++) {
-		if (tag != req.tag) {
-			EXPECT_EQ(-ENODEV, td_wait_end(td, 0, tag));
-		}
+		if (tag == req.tag)
+			continue;
+		EXPECT_EQ(-ENODEV, td_wait_end(td, 0, tag));
 	}
 	EXPECT_EQ(-EACCES, td_bring(td, &req, tz_zones, sizeof(tz_zones), 0));
 	EXPECT_EQ(-EBUSY, td_answer(td, &req, 0));
