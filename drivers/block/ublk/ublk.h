@@ -55,11 +55,6 @@
 
 #define UBLK_MAX_DEVICES	BIT(MINORBITS)
 
-/* What depends on how the kernel was built. */
-#define UBLK_FEATURES_BUILT						\
-	((IS_ENABLED(CONFIG_BLK_DEV_ZONED) ? UBLK_F_ZONED : 0) |	\
-	 (IS_ENABLED(CONFIG_BLK_DEV_INTEGRITY) ? UBLK_F_INTEGRITY : 0))
-
 /* The features that work; GET_FEATURES answers this. */
 #define UBLK_FEATURES		(UBLK_F_SUPPORT_ZERO_COPY |		\
 				 UBLK_F_URING_CMD_COMP_IN_TASK |	\
@@ -79,8 +74,11 @@
 				 UBLK_F_SAFE_STOP_DEV |			\
 				 UBLK_F_NO_AUTO_PART_SCAN |		\
 				 UBLK_F_SHMEM_ZC |			\
-				 UBLK_F_IO_DESC_SIZE |			\
-				 UBLK_FEATURES_BUILT)
+				 (IS_ENABLED(CONFIG_BLK_DEV_INTEGRITY) ?	\
+				  UBLK_F_INTEGRITY : 0) |		\
+				 (IS_ENABLED(CONFIG_BLK_DEV_ZONED) ?	\
+				  UBLK_F_ZONED : 0) |			\
+				 UBLK_F_IO_DESC_SIZE)
 
 /* What every device has, asked for or not, but see UBLK_F_BATCH_IO. */
 #define UBLK_FEATURES_ALWAYS	(UBLK_F_URING_CMD_COMP_IN_TASK |	\
