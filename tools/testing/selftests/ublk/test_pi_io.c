@@ -7,6 +7,7 @@
 
 #include "fixture.h"
 #include "pi.h"
+#include "testbatch.h"
 
 #define PART	4096
 
@@ -445,6 +446,60 @@ TEST_F(disk, too_little_metadata_is_refused)
 
 	EXPECT_EQ(-EINVAL, td_wait(&d->td, own_io(d, IORING_OP_WRITE, d->data,
 						  d->my_meta, d->bytes - 1)));
+}
+
+/* -- many tags per command ------------------------------------------------- */
+
+FIXTURE(batch)
+{
+	struct testdev td;
+	struct tb tb;
+};
+
+FIXTURE_SETUP(batch)
+{
+	__u64 features;
+
+	if (!td_init(&self->td))
+		SKIP(return, "no /dev/ublk-control: load ublk_drv");
+	features = td_features(&self->td);
+	if (!(features & UBLK_F_INTEGRITY) || !(features & UBLK_F_BATCH_IO))
+		SKIP(return, "driver without metadata or batch mode");
+	pi_describe(&self->td, &t10);
+	ASSERT_EQ(0, tb_go_live(&self->tb, &self->td));
+}
+
+FIXTURE_TEARDOWN_PARENT(batch)
+{
+	EXPECT_EQ(0, td_reap(&self->td));
+}
+
+/* The end of a request, too, may be one of many: it has to be checked whole. */
+TEST_F(batch, read_in_parts_is_checked_from_its_beginning)
+{
+	char *data = td_page_buf(2 * PART, 1), *mine = td_page_buf(2 * PART, 0);
+	__u32 at, part = pi_bytes(&t10, PART);
+	struct testdev *td = &self->td;
+	struct tb *tb = &self->tb;
+	struct td_req req = { };
+	struct tb_elem elem;
+	char meta[PI_MAX_META];
+	int client;
+
+	pi_make(&t10, data, 2 * PART, meta, 0x1234, TD_AREA >> 9);
+	tb_fetch(tb, 0);
+	client = td_read(td, mine, 2 * PART, TD_AREA);
+	for (at = 0; at < 2 * PART; at += PART) {
+		ASSERT_EQ(0, tb_wait_tags(tb, 1));
+		tb->nr_tags = 0;
+		req.tag = tb->tags[0];
+		ASSERT_EQ(PART, td_bring(td, &req, data + at, PART, 0));
+		ASSERT_EQ(part, pi_bring(td, &req, meta + pi_bytes(&t10, at), part, 0));
+		elem = tb_elem(tb, 0, req.tag, PART);
+		ASSERT_LT(0, tb_commit(tb, 0, &elem, 1));
+	}
+	EXPECT_EQ(2 * PART, tb_wait_client(tb, client));
+	EXPECT_EQ(0, memcmp(mine, data, 2 * PART));
 }
 
 TEST_HARNESS_MAIN
