@@ -10,7 +10,9 @@
  *
  * Submitters look at the data of each request in an RCU read-side section. There
  * is a tree of runs, each of which is consecutive in the memory and in the buffer,
- * and each queue remembers the run that it met last. A buffer counts while it is
+ * and each queue remembers the run that it met last. Beside a change of the tree a
+ * lookup may miss what is there, and its data is copied; what it finds is right.
+ * Taking a run out needs no memory, and so cannot fail. A buffer counts while it is
  * live, which it becomes when all its runs are in the tree. To take it back is to
  * make it dead, wait for a grace period, and then wait until the server has
  * answered what it was told about it: who unmaps memory after UNREG_BUF must not
@@ -18,9 +20,9 @@
  * requests that are held have no place yet, they are looked at when they go out.
  */
 #include <linux/capability.h>
-#include <linux/maple_tree.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/rbtree.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
@@ -42,12 +44,14 @@
 
 /**
  * struct ublk_shmem_run - pages that follow each other
+ * @node:	in ublk_shmem::runs
  * @first:	page frame number of the first
  * @last:	of the last
  * @page:	number of the first in the buffer
  * @buf:	the buffer
  */
 struct ublk_shmem_run {
+	struct rb_node		node;
 	unsigned long		first;
 	unsigned long		last;
 	unsigned long		page;
@@ -83,7 +87,7 @@ struct ublk_shmem_buf {
  * @bufs:	buffers by index, or UBLK_SHMEM_PARKED
  */
 struct ublk_shmem {
-	struct maple_tree	runs;
+	struct rb_root		runs;
 	/* Held by who changes this; not across a fault or a wait for I/O. */
 	struct mutex		lock;
 	struct xarray		bufs;
@@ -100,7 +104,7 @@ struct ublk_shmem *ublk_shmem_alloc(void)
 
 	if (!sh)
 		return NULL;
-	mt_init_flags(&sh->runs, MT_FLAGS_USE_RCU);
+	sh->runs = RB_ROOT;
 	mutex_init(&sh->lock);
 	xa_init_flags(&sh->bufs, XA_FLAGS_ALLOC);
 	return sh;
@@ -239,11 +243,37 @@ static void ublk_shmem_put(struct ublk_shmem_buf *buf)
 	kvfree_rcu(buf, rcu);
 }
 
+static struct ublk_shmem_run *ublk_shmem_run_of(const struct rb_node *node)
+{
+	return rb_entry(node, struct ublk_shmem_run, node);
+}
+
+/* Runs that share a page are the same to the tree, so it takes only one of them. */
+static int ublk_shmem_cmp_runs(struct rb_node *node, const struct rb_node *other)
+{
+	const struct ublk_shmem_run *a = ublk_shmem_run_of(node);
+	const struct ublk_shmem_run *b = ublk_shmem_run_of(other);
+
+	if (a->last < b->first)
+		return -1;
+	return a->first > b->last;
+}
+
+static int ublk_shmem_cmp_pfn(const void *key, const struct rb_node *node)
+{
+	const struct ublk_shmem_run *run = ublk_shmem_run_of(node);
+	unsigned long pfn = *(const unsigned long *)key;
+
+	if (pfn < run->first)
+		return -1;
+	return pfn > run->last;
+}
+
 static void ublk_shmem_erase(struct ublk_shmem *sh, struct ublk_shmem_buf *buf,
 			     unsigned long nr_runs)
 {
 	for (unsigned long i = 0; i < nr_runs; i++) {
-		mtree_erase(&sh->runs, buf->runs[i].first);
+		rb_erase(&buf->runs[i].node, &sh->runs);
 		cond_resched();
 	}
 }
@@ -251,13 +281,9 @@ static void ublk_shmem_erase(struct ublk_shmem *sh, struct ublk_shmem_buf *buf,
 static int ublk_shmem_insert(struct ublk_shmem *sh, struct ublk_shmem_buf *buf)
 {
 	for (unsigned long i = 0; i < buf->nr_runs; i++) {
-		struct ublk_shmem_run *run = &buf->runs[i];
-		int ret;
-
-		ret = mtree_insert_range(&sh->runs, run->first, run->last, run, GFP_KERNEL);
-		if (ret) {
+		if (rb_find_add_rcu(&buf->runs[i].node, &sh->runs, ublk_shmem_cmp_runs)) {
 			ublk_shmem_erase(sh, buf, i);
-			return ret;
+			return -EEXIST;
 		}
 		cond_resched();
 	}
@@ -508,9 +534,6 @@ void ublk_shmem_free(struct ublk_shmem *sh)
 		if (!xa_is_value(buf))
 			ublk_shmem_put(buf);
 	xa_destroy(&sh->bufs);
-	/* Nobody reads it: free it here, and not after a grace period. */
-	mt_clear_in_rcu(&sh->runs);
-	mtree_destroy(&sh->runs);
 	kfree(sh);
 }
 
@@ -519,9 +542,12 @@ static struct ublk_shmem_run *ublk_shmem_find(struct ublk_queue *q, unsigned lon
 					      bool is_write)
 {
 	struct ublk_shmem_run *run = rcu_dereference(q->shmem_hit);
+	struct rb_node *node;
 
-	if (!run || pfn < run->first || pfn > run->last || !READ_ONCE(run->buf->live))
-		run = mtree_load(&q->shmem->runs, pfn);
+	if (!run || pfn < run->first || pfn > run->last || !READ_ONCE(run->buf->live)) {
+		node = rb_find_rcu(&pfn, &q->shmem->runs, ublk_shmem_cmp_pfn);
+		run = node ? ublk_shmem_run_of(node) : NULL;
+	}
 	if (!run || !READ_ONCE(run->buf->live) || (run->buf->read_only && !is_write))
 		return NULL;
 	return run;
