@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The way of an I/O: a request comes in by ->queue_rq, is described to the
- * server, delivered by task work, and ended by the server's commit.
+ * The way of an I/O: a request comes in by ->queue_rq (submit.c), is described to
+ * the server (desc.c), delivered by task work, and answered by the server's commit
+ * (both here), which ends it (finish.c).
  *
  *   submitter            server's task work           server's command
  *   ARMED -> BUSY
@@ -13,19 +14,14 @@
  *                                                     BUSY -> ARMED
  *                                                     request ended
  */
-#include <linux/blk-integrity.h>
 #include <linux/blk-mq.h>
 #include <linux/nospec.h>
 #include <linux/sched/signal.h>
-#include <linux/uaccess.h>
 
 #include "io.h"
 
 /* A WRITE of which no byte can be copied is tried again. */
 #define UBLK_COPY_RETRY_MS	3
-
-/* Tasks to wake by one list of requests before the first has to be. */
-#define UBLK_MAX_CHAINS		8
 
 /* What a command on ublkcN remembers about itself while the driver holds it. */
 struct ublk_io_pdu {
@@ -45,235 +41,6 @@ struct ublk_io_args {
 static struct ublk_io_pdu *ublk_io_pdu(struct io_uring_cmd *cmd)
 {
 	return io_uring_cmd_to_pdu(cmd, struct ublk_io_pdu);
-}
-
-/*
- * Ending requests. All of it runs with bottom halves off: the last reference to
- * a file may go with a bio, and must not be dropped in the server's own context,
- * which could be what the release of that file waits for.
- */
-
-/*
- * Send a request through the queue again. It may be over, and the disk gone,
- * before the kick: hence the reference.
- */
-static void ublk_rq_requeue(struct request *rq, unsigned int delay_ms)
-{
-	struct request_queue *disk_queue = rq->q;
-
-	percpu_ref_get(&disk_queue->q_usage_counter);
-	blk_mq_requeue_request(rq, false);
-	blk_mq_delay_kick_requeue_list(disk_queue, delay_ms);
-	percpu_ref_put(&disk_queue->q_usage_counter);
-}
-
-/*
- * The current task, a server, has not done all of @rq, which will start anew and
- * be as young as the day it came. An unprivileged server must not make use of
- * that for longer than it may keep a request.
- */
-static void ublk_rq_count_repeat(struct request *rq)
-{
-	struct ublk_queue *q = rq->mq_hctx->driver_data;
-	struct ublk_rq_pdu *pdu = blk_mq_rq_to_pdu(rq);
-
-	if (!ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV))
-		return;
-	if (!(rq->rq_flags & RQF_DONTPREP)) {
-		rq->rq_flags |= RQF_DONTPREP;
-		pdu->since = jiffies;
-	} else if (time_after(jiffies, pdu->since + rq->q->rq_timeout)) {
-		send_sig(SIGKILL, current, 1);
-	}
-}
-
-/* Returns whether there is more of @rq. */
-static bool ublk_rq_update(struct request *rq, blk_status_t status,
-			   unsigned int bytes)
-{
-	if (unlikely(blk_integrity_rq(rq)))
-		return ublk_integrity_update(rq, status, bytes);
-	return blk_update_request(rq, status, bytes);
-}
-
-static void ublk_rq_finish(struct request *rq, blk_status_t status,
-			   unsigned int bytes)
-{
-	local_bh_disable();
-	if (ublk_rq_update(rq, status, bytes)) {
-		ublk_rq_count_repeat(rq);
-		ublk_rq_requeue(rq, 0);
-	} else {
-		__blk_mq_end_request(rq, status);
-	}
-	local_bh_enable();
-}
-
-/* May a request that was taken from its server go through the queue again? */
-static bool ublk_rq_may_repeat(const struct ublk_device *dev, bool delivered)
-{
-	return READ_ONCE(dev->nosrv) == UBLK_NOSRV_HOLD &&
-		(!delivered || ublk_dev_has(dev, UBLK_F_USER_RECOVERY_REISSUE));
-}
-
-/*
- * A request will not be answered by the server it went to. The policy that counts
- * is that of this moment. A requeued request that still nobody serves is held by
- * ->queue_rq; under a policy that has changed since, it is not.
- */
-static void ublk_rq_dispose(struct ublk_queue *q, struct ublk_slot *slot,
-			    struct request *rq, bool delivered)
-{
-	bool again;
-
-	guard(rcu)();
-	again = ublk_rq_may_repeat(q->dev, delivered);
-	trace_ublk_dispose(q->dev->id, q->q_id, slot->tag, slot->op, blk_rq_pos(rq),
-			   blk_rq_bytes(rq), delivered, again);
-	if (again)
-		ublk_rq_requeue(rq, 0);
-	else
-		ublk_rq_finish(rq, BLK_STS_IOERR, blk_rq_bytes(rq));
-}
-
-/**
- * ublk_slot_finish - end a request in the way that its slot says
- * @q:		queue of the slot
- * @slot:	slot that is in other hands by now; the request keeps its tag, so
- *		what the slot says of it stands
- *
- * What becomes of a request that is not answered is decided here, and not when
- * the server was lost: both can be far apart.
- *
- * Context: process or task work; does not sleep.
- */
-void ublk_slot_finish(struct ublk_queue *q, struct ublk_slot *slot)
-{
-	struct request *rq = slot->rq;
-
-	if (slot->end == UBLK_END_ANSWERED)
-		ublk_rq_finish(rq, slot->status, slot->len);
-	else
-		ublk_rq_dispose(q, slot, rq, slot->end == UBLK_END_SEEN);
-}
-
-/**
- * ublk_ends_flush - end the requests of a list
- * @ends:	list that ublk_slot_finish_soon() has filled; empty afterwards
- *
- * Context: like ublk_slot_finish().
- */
-void ublk_ends_flush(struct io_comp_batch *ends)
-{
-	if (rq_list_empty(&ends->req_list))
-		return;
-	local_bh_disable();
-	blk_mq_end_request_batch(ends);
-	local_bh_enable();
-}
-
-/**
- * ublk_slot_finish_soon - end a request, perhaps together with others
- * @q:		queue of the slot
- * @slot:	as for ublk_slot_finish()
- * @ends:	list for requests that have succeeded, or NULL; the caller must not
- *		wait for anybody before ublk_ends_flush()
- */
-void ublk_slot_finish_soon(struct ublk_queue *q, struct ublk_slot *slot,
-			   struct io_comp_batch *ends)
-{
-	struct request *rq = slot->rq;
-
-	if (slot->end != UBLK_END_ANSWERED || slot->status != BLK_STS_OK ||
-	    slot->len != blk_rq_bytes(rq) || blk_integrity_rq(rq) ||
-	    !blk_mq_add_to_batch(rq, ends, false, ublk_ends_flush))
-		ublk_slot_finish(q, slot);
-}
-
-/*
- * Answers. A slot that is BUSY learns how its request ends.
- */
-
-static void ublk_slot_settle(struct ublk_slot *slot, blk_status_t status,
-			     unsigned int bytes)
-{
-	slot->end = UBLK_END_ANSWERED;
-	slot->status = status;
-	slot->len = bytes;
-}
-
-static void ublk_slot_fail(struct ublk_slot *slot, blk_status_t status)
-{
-	ublk_slot_settle(slot, status, blk_rq_bytes(slot->rq));
-}
-
-/* A part counts in whole logical blocks; nobody can ask for the rest of one. */
-static void ublk_slot_done(struct ublk_slot *slot, unsigned int bytes)
-{
-	if (!bytes || !IS_ALIGNED(bytes, queue_logical_block_size(slot->rq->q)))
-		ublk_slot_fail(slot, BLK_STS_IOERR);
-	else
-		ublk_slot_settle(slot, BLK_STS_OK, bytes);
-}
-
-/* A fault may wait for one of the requests in @ends, so they go first. */
-static unsigned int ublk_copy_answer(struct request *rq, u64 addr, unsigned int len,
-				     struct io_comp_batch *ends)
-{
-	unsigned int copied;
-
-	if (ends && !rq_list_empty(&ends->req_list)) {
-		pagefault_disable();
-		copied = ublk_copy_from_server(rq, addr, len);
-		pagefault_enable();
-		if (copied == len)
-			return copied;
-		ublk_ends_flush(ends);
-	}
-	return ublk_copy_from_server(rq, addr, len);
-}
-
-/* Copy mode: the answer to a READ comes with its data. */
-static void ublk_slot_answer_copy(struct ublk_slot *slot, s32 result, u64 addr,
-				  struct io_comp_batch *ends)
-{
-	struct request *rq = slot->rq;
-	unsigned int copied;
-
-	copied = ublk_copy_answer(rq, addr, result, ends);
-	if (copied < result)
-		copied = round_down(copied, queue_logical_block_size(rq->q));
-	ublk_slot_done(slot, copied);
-}
-
-/**
- * ublk_slot_answer - settle how a request ends, by its server's answer
- * @q:		queue of the slot
- * @slot:	BUSY slot of the request
- * @result:	bytes or a negative errno, as the server says
- * @addr:	copy mode: where the data of a READ is, in the current task's memory
- * @ends:	requests to end before this waits for a fault, or NULL
- *
- * Context: may fault and so sleep.
- */
-void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, u64 addr,
-		      struct io_comp_batch *ends)
-{
-	if (result < 0)
-		ublk_slot_fail(slot, errno_to_blk_status(result));
-	else if (slot->op == UBLK_IO_OP_ZONE_APPEND &&
-		 !ublk_zoned_appended(slot->rq, result, addr))
-		ublk_slot_fail(slot, BLK_STS_IOERR);
-	else if (slot->op != UBLK_IO_OP_READ && slot->op != UBLK_IO_OP_WRITE)
-		ublk_slot_settle(slot, BLK_STS_OK, blk_rq_bytes(slot->rq));
-	else if (result > slot->len)
-		ublk_slot_fail(slot, BLK_STS_IOERR);
-	else if (slot->op == UBLK_IO_OP_WRITE)
-		ublk_slot_done(slot, result ?: slot->len);
-	else if (q->mode == UBLK_MODE_COPY && !slot->in_shmem)
-		ublk_slot_answer_copy(slot, result, addr, ends);
-	else
-		ublk_slot_done(slot, result);
 }
 
 /*
@@ -336,35 +103,6 @@ bool ublk_slot_rearm(struct ublk_session *s, struct ublk_queue *q,
 	return finish;
 }
 
-static u32 ublk_desc_flags(blk_opf_t opf)
-{
-	u32 flags = 0;
-
-	if (opf & REQ_FAILFAST_DEV)
-		flags |= UBLK_IO_F_FAILFAST_DEV;
-	if (opf & REQ_FAILFAST_TRANSPORT)
-		flags |= UBLK_IO_F_FAILFAST_TRANSPORT;
-	if (opf & REQ_FAILFAST_DRIVER)
-		flags |= UBLK_IO_F_FAILFAST_DRIVER;
-	if (opf & REQ_META)
-		flags |= UBLK_IO_F_META;
-	if (opf & REQ_FUA)
-		flags |= UBLK_IO_F_FUA;
-	if (opf & REQ_NOUNMAP)
-		flags |= UBLK_IO_F_NOUNMAP;
-	if (opf & REQ_SWAP)
-		flags |= UBLK_IO_F_SWAP;
-	if (opf & REQ_INTEGRITY)
-		flags |= UBLK_IO_F_INTEGRITY;
-	return flags;
-}
-
-static u32 ublk_desc_op_flags(const struct ublk_slot *slot)
-{
-	return slot->op | ublk_desc_flags(slot->rq->cmd_flags) |
-		(slot->in_shmem ? UBLK_IO_F_SHMEM_ZC : 0);
-}
-
 /*
  * Delivery: in the server's task, under its ring's lock.
  */
@@ -399,11 +137,10 @@ static void ublk_deliver_retry(struct ublk_session *s, struct ublk_queue *q,
 {
 	struct request *rq = slot->rq;
 
-	ublk_rq_count_repeat(rq);
 	if (q->batch)
 		WRITE_ONCE(slot->copier, NULL);
 	ublk_slot_rearm(s, q, slot, false, issue_flags);
-	ublk_rq_requeue(rq, UBLK_COPY_RETRY_MS);
+	ublk_rq_repeat(rq, UBLK_COPY_RETRY_MS);
 }
 
 /*
@@ -517,12 +254,15 @@ static void ublk_deliver(struct ublk_session *s, struct ublk_queue *q,
 	io_uring_cmd_done(cmd, get_data ? UBLK_IO_RES_NEED_GET_DATA : UBLK_IO_RES_OK, flags);
 }
 
-/*
- * One task work carries a chain of slots, of any queues, whose commands belong
- * to the same task and ring. The next slot is read first: a delivered one is
- * the server's, and may be in another chain at once.
+/**
+ * ublk_deliver_tw - deliver a chain of slots, of any queues, to the current task
+ * @tw_req:	command of the first; all belong to the same task and ring
+ * @tw:		what io_uring says of the task
+ *
+ * The next slot is read first: a delivered one is the server's, and may be in
+ * another chain at once.
  */
-static void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw)
+void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw)
 {
 	struct io_uring_cmd *cmd = io_uring_cmd_from_tw(tw_req);
 	struct ublk_session *s = cmd->file->private_data;
@@ -536,244 +276,6 @@ static void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw)
 		ublk_deliver(s, q, slot, late || fatal_signal_pending(current));
 		slot = next;
 	}
-}
-
-/*
- * Submission: in any context that may not sleep, in an RCU read-side section.
- */
-
-struct ublk_chain {
-	struct task_struct	*task;
-	void			*ring;
-	struct ublk_slot	*head;
-	struct ublk_slot	*tail;
-};
-
-struct ublk_chains {
-	unsigned int		nr;
-	struct ublk_chain	chain[UBLK_MAX_CHAINS];
-};
-
-/*
- * The slots are QUEUED, but their commands are pinned: whoever takes one of the
- * slots away leaves its command to the task work pushed here.
- */
-static void ublk_chain_push(struct ublk_chain *c)
-{
-	io_uring_cmd_complete_in_task(c->head->cmd, ublk_deliver_tw);
-}
-
-static void ublk_chains_push(struct ublk_chains *cs)
-{
-	for (unsigned int i = 0; i < cs->nr; i++)
-		ublk_chain_push(&cs->chain[i]);
-}
-
-static void ublk_chains_add(struct ublk_chains *cs, struct ublk_slot *slot)
-{
-	struct ublk_chain *c;
-
-	slot->next = NULL;
-	for (c = cs->chain; c < cs->chain + cs->nr; c++) {
-		if (c->ring == slot->ring && c->task == slot->task) {
-			c->tail->next = slot;
-			c->tail = slot;
-			return;
-		}
-	}
-
-	if (cs->nr == UBLK_MAX_CHAINS) {
-		ublk_chain_push(cs->chain);
-		c = cs->chain;
-	} else {
-		cs->nr++;
-	}
-	*c = (struct ublk_chain) { slot->task, slot->ring, slot, slot };
-}
-
-/**
- * ublk_desc_op - what the server knows the operation of a request as
- * @rq:		the request
- *
- * Return: its UBLK_IO_OP_*, or -1 if ublk knows no such operation.
- */
-int ublk_desc_op(const struct request *rq)
-{
-	switch (req_op(rq)) {
-	case REQ_OP_READ:
-		return UBLK_IO_OP_READ;
-	case REQ_OP_WRITE:
-		return UBLK_IO_OP_WRITE;
-	case REQ_OP_FLUSH:
-		return UBLK_IO_OP_FLUSH;
-	case REQ_OP_DISCARD:
-		return UBLK_IO_OP_DISCARD;
-	case REQ_OP_WRITE_ZEROES:
-		return UBLK_IO_OP_WRITE_ZEROES;
-	case REQ_OP_ZONE_OPEN:
-		return UBLK_IO_OP_ZONE_OPEN;
-	case REQ_OP_ZONE_CLOSE:
-		return UBLK_IO_OP_ZONE_CLOSE;
-	case REQ_OP_ZONE_FINISH:
-		return UBLK_IO_OP_ZONE_FINISH;
-	case REQ_OP_ZONE_APPEND:
-		return UBLK_IO_OP_ZONE_APPEND;
-	case REQ_OP_ZONE_RESET:
-		return UBLK_IO_OP_ZONE_RESET;
-	case REQ_OP_ZONE_RESET_ALL:
-		return UBLK_IO_OP_ZONE_RESET_ALL;
-	case REQ_OP_DRV_IN:
-		return UBLK_IO_OP_REPORT_ZONES;
-	default:
-		return -1;
-	}
-}
-
-/**
- * ublk_slot_describe - tell the server what the request of a slot is
- * @q:		queue of the slot
- * @slot:	BUSY slot of a request that the server has not heard of
- */
-void ublk_slot_describe(struct ublk_queue *q, struct ublk_slot *slot)
-{
-	struct ublksrv_io_desc *desc = ublk_slot_desc(q, slot);
-	struct request *rq = slot->rq;
-	u64 addr = slot->buf;
-
-	if (q->shmem)
-		ublk_shmem_match(q, slot, &addr);
-	slot->len = blk_rq_bytes(rq);
-	desc->op_flags = ublk_desc_op_flags(slot);
-	desc->nr_sectors = blk_rq_sectors(rq);
-	desc->start_sector = blk_rq_pos(rq);
-	desc->addr = addr;
-	if (unlikely(slot->op == UBLK_IO_OP_REPORT_ZONES))
-		ublk_zoned_describe(rq, desc);
-}
-
-/**
- * ublk_rq_dispatch - claim the slot of a request, describe it to the server
- * @q:		queue of the request
- * @rq:		the request
- * @op:		its UBLK_IO_OP_*
- *
- * Context: RCU read-side section, which lasts until the slot has been pushed.
- * Return: true if the slot is QUEUED, and the caller has to push it; false if
- * nobody serves the tag.
- */
-bool ublk_rq_dispatch(struct ublk_queue *q, struct request *rq, int op)
-{
-	struct ublk_slot *slot = &q->slots[rq->tag];
-
-	if (!ublk_slot_dispatch(q, slot))
-		return false;
-
-	blk_mq_start_request(rq);
-	slot->rq = rq;
-	slot->op = op;
-	ublk_slot_describe(q, slot);
-	ublk_slot_pass(q, slot, UBLK_SLOT_QUEUED, 0);
-	return true;
-}
-
-/* Push what waits on the queue, in the order in which it came. */
-static void ublk_queue_push_pending(struct ublk_queue *q)
-{
-	struct ublk_slot *slot, *next;
-	struct ublk_chains cs;
-
-	cs.nr = 0;
-	llist_for_each_entry_safe(slot, next,
-				  llist_reverse_order(llist_del_all(&q->pending)),
-				  pending)
-		ublk_chains_add(&cs, slot);
-	ublk_chains_push(&cs);
-}
-
-/**
- * ublk_rq_unserved - nobody serves the tag of a request
- * @q:		its queue
- * @rq:		the request
- *
- * Whoever changes the policy waits for us, and kicks what we hold.
- *
- * Context: ->queue_rq
- * Return: what ->queue_rq has to return.
- */
-noinline blk_status_t ublk_rq_unserved(struct ublk_queue *q, struct request *rq)
-{
-	switch (READ_ONCE(q->dev->nosrv)) {
-	case UBLK_NOSRV_HOLD:
-		blk_mq_requeue_request(rq, false);
-		return BLK_STS_OK;
-	case UBLK_NOSRV_FAIL_TARGET:
-		return BLK_STS_TARGET;
-	default:
-		return BLK_STS_IOERR;
-	}
-}
-
-static blk_status_t ublk_mq_queue_rq(struct blk_mq_hw_ctx *hctx,
-				     const struct blk_mq_queue_data *bd)
-{
-	struct ublk_queue *q = hctx->driver_data;
-	struct ublk_slot *slot = &q->slots[bd->rq->tag];
-	int op = ublk_desc_op(bd->rq);
-	blk_status_t status = BLK_STS_OK;
-
-	if (unlikely(op < 0))
-		status = BLK_STS_IOERR;
-	else if (likely(ublk_rq_dispatch(q, bd->rq, op)))
-		llist_add(&slot->pending, &q->pending);
-	else
-		status = ublk_rq_unserved(q, bd->rq);
-
-	if (bd->last && !llist_empty(&q->pending))
-		ublk_queue_push_pending(q);
-	return status;
-}
-
-static void ublk_mq_commit_rqs(struct blk_mq_hw_ctx *hctx)
-{
-	ublk_queue_push_pending(hctx->driver_data);
-}
-
-/* What cannot be dispatched stays on the list and comes back by ->queue_rq. */
-static void ublk_mq_queue_rqs(struct rq_list *list)
-{
-	struct rq_list left = { };
-	struct ublk_chains cs;
-	struct request *rq;
-
-	cs.nr = 0;
-	while ((rq = rq_list_pop(list))) {
-		struct ublk_queue *q = rq->mq_hctx->driver_data;
-		struct ublk_slot *slot = &q->slots[rq->tag];
-		int op = ublk_desc_op(rq);
-
-		if (op >= 0 && ublk_rq_dispatch(q, rq, op))
-			ublk_chains_add(&cs, slot);
-		else
-			rq_list_add_tail(&left, rq);
-	}
-	ublk_chains_push(&cs);
-	*list = left;
-}
-
-/**
- * ublk_mq_init_hctx - tie a hardware queue to our queue
- * @hctx:	hardware queue
- * @driver_data: the device
- * @index:	number of both
- *
- * Return: 0
- */
-int ublk_mq_init_hctx(struct blk_mq_hw_ctx *hctx, void *driver_data, unsigned int index)
-{
-	struct ublk_device *dev = driver_data;
-
-	hctx->driver_data = dev->queues[index];
-	return 0;
 }
 
 /*
@@ -1032,11 +534,3 @@ int ublk_ch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	}
 	return ublk_io_issue(cmd, issue_flags);
 }
-
-const struct blk_mq_ops ublk_mq_ops = {
-	.queue_rq	= ublk_mq_queue_rq,
-	.queue_rqs	= ublk_mq_queue_rqs,
-	.commit_rqs	= ublk_mq_commit_rqs,
-	.init_hctx	= ublk_mq_init_hctx,
-	.timeout	= ublk_mq_timeout,
-};

@@ -8,29 +8,33 @@
 
 #include "slot.h"
 
-/* Submission */
-int ublk_desc_op(const struct request *rq);
-void ublk_slot_describe(struct ublk_queue *q, struct ublk_slot *slot);
+/* submit.c */
 bool ublk_rq_dispatch(struct ublk_queue *q, struct request *rq, int op);
 blk_status_t ublk_rq_unserved(struct ublk_queue *q, struct request *rq);
 int ublk_mq_init_hctx(struct blk_mq_hw_ctx *hctx, void *driver_data, unsigned int index);
 
-/* Delivery */
+/* io.c */
+void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw);
 bool ublk_tw_is_late(io_tw_token_t tw);
 bool ublk_deliver_prepare(struct ublk_session *s, struct ublk_queue *q,
 			  struct ublk_slot *slot, struct io_uring_cmd *cmd,
 			  unsigned int issue_flags);
-
-/* Commit */
-void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, u64 addr,
-		      struct io_comp_batch *ends);
 bool ublk_slot_rearm(struct ublk_session *s, struct ublk_queue *q,
 		     struct ublk_slot *slot, bool owing, unsigned int issue_flags);
+
+/* desc.c */
+int ublk_desc_op(const struct request *rq);
+u32 ublk_desc_op_flags(const struct ublk_slot *slot);
+void ublk_slot_describe(struct ublk_queue *q, struct ublk_slot *slot);
+
+/* finish.c */
+void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, u64 addr,
+		      struct io_comp_batch *ends);
+void ublk_slot_fail(struct ublk_slot *slot, blk_status_t status);
+void ublk_rq_repeat(struct request *rq, unsigned int delay_ms);
 void ublk_slot_finish_soon(struct ublk_queue *q, struct ublk_slot *slot,
 			   struct io_comp_batch *ends);
 void ublk_ends_flush(struct io_comp_batch *ends);
-
-/* plug.c */
 void ublk_slot_finish_plugged(struct ublk_queue *q, struct ublk_slot *slot);
 
 #endif

@@ -3,11 +3,12 @@
  * The ublk driver's objects and who owns them. A file calls only those to the
  * right of it:
  *
- *   ublk_drv -> ctrl -> dev -> disk, char -> quiesce, state -> sweep, ucopy
- *   -> batch, fetch -> io -> session, reg, integrity, buf, shmem
+ *   ublk_drv -> ctrl, char, ucopy -> dev, quiesce -> disk -> state, sweep
+ *   -> batch, fetch, submit -> io -> session, reg, desc -> finish, shmem
+ *   -> integrity, buf
  *
- * op (steps that may wait for I/O), params and zoned serve several of them. A buffer
- * that a ring gives back leads from reg to io, which ends its request.
+ * op (steps that may wait for I/O), params and zoned serve several of them. The
+ * block layer's time-outs lead from submit and fetch back to sweep.
  *
  *   ublk_device   one ublkcN/ublkbN pair. Found by its id until the last
  *                 reference is gone. References: each running control command,
@@ -537,10 +538,14 @@ void ublk_batch_nudge(struct ublk_queue *q);
 bool ublk_batch_can_hear(const struct ublk_queue *q);
 void ublk_batch_abort_idle(struct ublk_queue *q);
 
-/* io.c */
+/* submit.c */
 extern const struct blk_mq_ops ublk_mq_ops;
+
+/* io.c */
 int ublk_ch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
 void ublk_cmd_abort(struct io_uring_cmd *cmd);
+
+/* finish.c */
 void ublk_slot_finish(struct ublk_queue *q, struct ublk_slot *slot);
 
 /* buf.c */

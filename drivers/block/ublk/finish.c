@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How a request ends: its server's answer, or that there is none, and what the
+ * block layer is told.
+ */
+#include <linux/blk-integrity.h>
+#include <linux/blk-mq.h>
+#include <linux/blkdev.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "io.h"
+
+/* Fewer commands are not worth the trouble. */
+#define UBLK_PLUG_MIN		4
+
+/* So many requests do not wait for more; a client may want to go on. */
+#define UBLK_PLUG_MAX		32
+
+/* A larger request does not wait: who serves such ones takes his time. */
+#define UBLK_PLUG_MAX_BYTES	SZ_64K
+
+/*
+ * Answers. A slot that is BUSY learns how its request ends.
+ */
+
+static void ublk_slot_settle(struct ublk_slot *slot, blk_status_t status,
+			     unsigned int bytes)
+{
+	slot->end = UBLK_END_ANSWERED;
+	slot->status = status;
+	slot->len = bytes;
+}
+
+/**
+ * ublk_slot_fail - settle that a request fails
+ * @slot:	BUSY slot of the request
+ * @status:	why
+ */
+void ublk_slot_fail(struct ublk_slot *slot, blk_status_t status)
+{
+	ublk_slot_settle(slot, status, blk_rq_bytes(slot->rq));
+}
+
+/* A part counts in whole logical blocks; nobody can ask for the rest of one. */
+static void ublk_slot_done(struct ublk_slot *slot, unsigned int bytes)
+{
+	if (!bytes || !IS_ALIGNED(bytes, queue_logical_block_size(slot->rq->q)))
+		ublk_slot_fail(slot, BLK_STS_IOERR);
+	else
+		ublk_slot_settle(slot, BLK_STS_OK, bytes);
+}
+
+/* A fault may wait for one of the requests in @ends, so they go first. */
+static unsigned int ublk_copy_answer(struct request *rq, u64 addr, unsigned int len,
+				     struct io_comp_batch *ends)
+{
+	unsigned int copied;
+
+	if (ends && !rq_list_empty(&ends->req_list)) {
+		pagefault_disable();
+		copied = ublk_copy_from_server(rq, addr, len);
+		pagefault_enable();
+		if (copied == len)
+			return copied;
+		ublk_ends_flush(ends);
+	}
+	return ublk_copy_from_server(rq, addr, len);
+}
+
+/* Copy mode: the answer to a READ comes with its data. */
+static void ublk_slot_answer_copy(struct ublk_slot *slot, s32 result, u64 addr,
+				  struct io_comp_batch *ends)
+{
+	struct request *rq = slot->rq;
+	unsigned int copied;
+
+	copied = ublk_copy_answer(rq, addr, result, ends);
+	if (copied < result)
+		copied = round_down(copied, queue_logical_block_size(rq->q));
+	ublk_slot_done(slot, copied);
+}
+
+/**
+ * ublk_slot_answer - settle how a request ends, by its server's answer
+ * @q:		queue of the slot
+ * @slot:	BUSY slot of the request
+ * @result:	bytes or a negative errno, as the server says
+ * @addr:	copy mode: where the data of a READ is, in the current task's memory
+ * @ends:	requests to end before this waits for a fault, or NULL
+ *
+ * Context: may fault and so sleep.
+ */
+void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, u64 addr,
+		      struct io_comp_batch *ends)
+{
+	if (result < 0)
+		ublk_slot_fail(slot, errno_to_blk_status(result));
+	else if (slot->op == UBLK_IO_OP_ZONE_APPEND &&
+		 !ublk_zoned_appended(slot->rq, result, addr))
+		ublk_slot_fail(slot, BLK_STS_IOERR);
+	else if (slot->op != UBLK_IO_OP_READ && slot->op != UBLK_IO_OP_WRITE)
+		ublk_slot_settle(slot, BLK_STS_OK, blk_rq_bytes(slot->rq));
+	else if (result > slot->len)
+		ublk_slot_fail(slot, BLK_STS_IOERR);
+	else if (slot->op == UBLK_IO_OP_WRITE)
+		ublk_slot_done(slot, result ?: slot->len);
+	else if (q->mode == UBLK_MODE_COPY && !slot->in_shmem)
+		ublk_slot_answer_copy(slot, result, addr, ends);
+	else
+		ublk_slot_done(slot, result);
+}
+
+/*
+ * Ending requests.
+ *
+ * All of it runs with bottom halves off: the last reference to a file may go with
+ * a bio, and must not be dropped in the server's own context, which could be what
+ * the release of that file waits for.
+ */
+
+/*
+ * Send a request through the queue again. It may be over, and the disk gone,
+ * before the kick: hence the reference.
+ */
+static void ublk_rq_requeue(struct request *rq, unsigned int delay_ms)
+{
+	struct request_queue *disk_queue = rq->q;
+
+	percpu_ref_get(&disk_queue->q_usage_counter);
+	blk_mq_requeue_request(rq, false);
+	blk_mq_delay_kick_requeue_list(disk_queue, delay_ms);
+	percpu_ref_put(&disk_queue->q_usage_counter);
+}
+
+/*
+ * The current task, a server, has not done all of @rq, which will start anew and
+ * be as young as the day it came. An unprivileged server must not make use of
+ * that for longer than it may keep a request.
+ */
+static void ublk_rq_count_repeat(struct request *rq)
+{
+	struct ublk_queue *q = rq->mq_hctx->driver_data;
+	struct ublk_rq_pdu *pdu = blk_mq_rq_to_pdu(rq);
+
+	if (!ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV))
+		return;
+	if (!(rq->rq_flags & RQF_DONTPREP)) {
+		rq->rq_flags |= RQF_DONTPREP;
+		pdu->since = jiffies;
+	} else if (time_after(jiffies, pdu->since + rq->q->rq_timeout)) {
+		send_sig(SIGKILL, current, 1);
+	}
+}
+
+/**
+ * ublk_rq_repeat - send what its server has left undone through the queue again
+ * @rq:		request of which the current task, a server, has not done all
+ * @delay_ms:	not before so many milliseconds
+ */
+void ublk_rq_repeat(struct request *rq, unsigned int delay_ms)
+{
+	ublk_rq_count_repeat(rq);
+	ublk_rq_requeue(rq, delay_ms);
+}
+
+/* Returns whether there is more of @rq. */
+static bool ublk_rq_update(struct request *rq, blk_status_t status,
+			   unsigned int bytes)
+{
+	if (unlikely(blk_integrity_rq(rq)))
+		return ublk_integrity_update(rq, status, bytes);
+	return blk_update_request(rq, status, bytes);
+}
+
+static void ublk_rq_finish(struct request *rq, blk_status_t status,
+			   unsigned int bytes)
+{
+	local_bh_disable();
+	if (ublk_rq_update(rq, status, bytes))
+		ublk_rq_repeat(rq, 0);
+	else
+		__blk_mq_end_request(rq, status);
+	local_bh_enable();
+}
+
+/* May a request that was taken from its server go through the queue again? */
+static bool ublk_rq_may_repeat(const struct ublk_device *dev, bool delivered)
+{
+	return READ_ONCE(dev->nosrv) == UBLK_NOSRV_HOLD &&
+		(!delivered || ublk_dev_has(dev, UBLK_F_USER_RECOVERY_REISSUE));
+}
+
+/*
+ * A request will not be answered by the server it went to. The policy that counts
+ * is that of this moment. A requeued request that still nobody serves is held by
+ * ->queue_rq; under a policy that has changed since, it is not.
+ */
+static void ublk_rq_dispose(struct ublk_queue *q, struct ublk_slot *slot,
+			    struct request *rq, bool delivered)
+{
+	bool again;
+
+	guard(rcu)();
+	again = ublk_rq_may_repeat(q->dev, delivered);
+	trace_ublk_dispose(q->dev->id, q->q_id, slot->tag, slot->op, blk_rq_pos(rq),
+			   blk_rq_bytes(rq), delivered, again);
+	if (again)
+		ublk_rq_requeue(rq, 0);
+	else
+		ublk_rq_finish(rq, BLK_STS_IOERR, blk_rq_bytes(rq));
+}
+
+/**
+ * ublk_slot_finish - end a request in the way that its slot says
+ * @q:		queue of the slot
+ * @slot:	slot that is in other hands by now; the request keeps its tag, so
+ *		what the slot says of it stands
+ *
+ * What becomes of a request that is not answered is decided here, and not when
+ * the server was lost: both can be far apart.
+ *
+ * Context: process or task work; does not sleep.
+ */
+void ublk_slot_finish(struct ublk_queue *q, struct ublk_slot *slot)
+{
+	struct request *rq = slot->rq;
+
+	if (slot->end == UBLK_END_ANSWERED)
+		ublk_rq_finish(rq, slot->status, slot->len);
+	else
+		ublk_rq_dispose(q, slot, rq, slot->end == UBLK_END_SEEN);
+}
+
+/**
+ * ublk_ends_flush - end the requests of a list
+ * @ends:	list that ublk_slot_finish_soon() has filled; empty afterwards
+ *
+ * Context: like ublk_slot_finish().
+ */
+void ublk_ends_flush(struct io_comp_batch *ends)
+{
+	if (rq_list_empty(&ends->req_list))
+		return;
+	local_bh_disable();
+	blk_mq_end_request_batch(ends);
+	local_bh_enable();
+}
+
+/**
+ * ublk_slot_finish_soon - end a request, perhaps together with others
+ * @q:		queue of the slot
+ * @slot:	as for ublk_slot_finish()
+ * @ends:	list for requests that have succeeded, or NULL; the caller must not
+ *		wait for anybody before ublk_ends_flush()
+ */
+void ublk_slot_finish_soon(struct ublk_queue *q, struct ublk_slot *slot,
+			   struct io_comp_batch *ends)
+{
+	struct request *rq = slot->rq;
+
+	if (slot->end != UBLK_END_ANSWERED || slot->status != BLK_STS_OK ||
+	    slot->len != blk_rq_bytes(rq) || blk_integrity_rq(rq) ||
+	    !blk_mq_add_to_batch(rq, ends, false, ublk_ends_flush))
+		ublk_slot_finish(q, slot);
+}
+
+/*
+ * Requests that are answered in one go, each by a command of its own, end together,
+ * which costs less than to end each.
+ *
+ * Around commands that are submitted together, io_uring puts a plug, and what
+ * waits on it ends with it. A task that has to sleep gives its plug away first, so
+ * that no request waits for what its server waits for.
+ */
+
+/**
+ * struct ublk_plugged - requests that wait on a plug
+ * @cb:		on the plug for as long as there are any
+ * @ends:	the requests, of any queues
+ * @nr:		so many
+ */
+struct ublk_plugged {
+	struct blk_plug_cb	cb;
+	struct io_comp_batch	ends;
+	unsigned int		nr;
+};
+
+static void ublk_unplug(struct blk_plug_cb *cb, bool from_schedule)
+{
+	struct ublk_plugged *p = container_of(cb, struct ublk_plugged, cb);
+
+	ublk_ends_flush(&p->ends);
+	kfree(p);
+}
+
+/* May @rq be on a list of requests to end? */
+static bool ublk_rq_may_wait(const struct request *rq)
+{
+	return !rq->end_io && !(rq->rq_flags & RQF_SCHED_TAGS) &&
+		blk_rq_bytes(rq) <= UBLK_PLUG_MAX_BYTES;
+}
+
+/**
+ * ublk_slot_finish_plugged - end a request, perhaps with the plug of this task
+ * @q:		queue of the slot
+ * @slot:	as for ublk_slot_finish()
+ *
+ * Context: process; does not sleep.
+ */
+void ublk_slot_finish_plugged(struct ublk_queue *q, struct ublk_slot *slot)
+{
+	struct blk_plug_cb *cb = NULL;
+	struct ublk_plugged *p;
+
+	if (current->plug && current->plug->nr_ios >= UBLK_PLUG_MIN &&
+	    ublk_rq_may_wait(slot->rq))
+		cb = blk_check_plugged(ublk_unplug, NULL, sizeof(*p));
+	if (!cb) {
+		ublk_slot_finish(q, slot);
+		return;
+	}
+
+	p = container_of(cb, struct ublk_plugged, cb);
+	ublk_slot_finish_soon(q, slot, &p->ends);
+	if (++p->nr == UBLK_PLUG_MAX) {
+		list_del(&cb->list);
+		ublk_unplug(cb, false);
+	}
+}
