@@ -134,11 +134,12 @@ static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int
 				 GFP_KERNEL_ACCOUNT | __GFP_NOWARN, node);
 	q->descs = __vmalloc(PAGE_ALIGN((size_t)depth * dev->info.io_desc_size),
 			     GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
-	if (ublk_dev_has(dev, UBLK_F_BATCH_IO))
+	if (!q->slots || !q->descs)
+		goto free_queue;
+	if (ublk_dev_has(dev, UBLK_F_BATCH_IO)) {
 		q->batch = ublk_batch_alloc(depth, node);
-	if (!q->slots || !q->descs || (ublk_dev_has(dev, UBLK_F_BATCH_IO) && !q->batch)) {
-		ublk_queue_free(q);
-		return NULL;
+		if (!q->batch)
+			goto free_queue;
 	}
 
 	q->dev = dev;
@@ -153,6 +154,10 @@ static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int
 	for (unsigned int tag = 0; tag < depth; tag++)
 		q->slots[tag].tag = tag;
 	return q;
+
+free_queue:
+	ublk_queue_free(q);
+	return NULL;
 }
 
 static int ublk_dev_alloc_queues(struct ublk_device *dev)
