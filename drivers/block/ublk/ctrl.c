@@ -274,29 +274,24 @@ static bool ublk_path_has_nodes(const struct path *path)
 		!(path->mnt->mnt_sb->s_iflags & SB_I_NODEV);
 }
 
-/* Is @name a node of this device, and may the caller do with it what @mask says? */
-static int ublk_ctrl_check_node(struct ublk_device *dev, const char *name, int mask)
+/*
+ * Is @node a node of this device, and may the caller do with it what @mask says? One
+ * that was removed belonged to an earlier device of the same number.
+ */
+static int ublk_ctrl_check_node(const struct ublk_device *dev, const struct path *node,
+				int mask)
 {
-	struct inode *inode;
-	struct path path;
-	int ret;
+	struct inode *inode = d_backing_inode(node->dentry);
 
-	ret = kern_path(name, LOOKUP_FOLLOW, &path);
-	if (ret)
-		return ret;
-
-	inode = d_backing_inode(path.dentry);
-	if (!ublk_path_has_nodes(&path) || !S_ISCHR(inode->i_mode) ||
-	    inode->i_rdev != dev->dev.devt)
-		ret = -EPERM;
-	else if (inode_permission(&nop_mnt_idmap, inode, mask))
-		ret = -EACCES;
-	path_put(&path);
-	return ret;
+	if (!ublk_path_has_nodes(node) || !S_ISCHR(inode->i_mode) ||
+	    inode->i_rdev != dev->dev.devt || d_unlinked(node->dentry))
+		return -EPERM;
+	return inode_permission(&nop_mnt_idmap, inode, mask) ? -EACCES : 0;
 }
 
 /* The path of the device's node comes before the payload, and is taken off. */
-static int ublk_ctrl_take_path(struct ublk_ctrl *c, const struct ublk_ctrl_row *row)
+static int ublk_ctrl_take_path(struct ublk_ctrl *c, const struct ublk_ctrl_row *row,
+			       struct path *node)
 {
 	char *name;
 	int ret;
@@ -307,34 +302,65 @@ static int ublk_ctrl_take_path(struct ublk_ctrl *c, const struct ublk_ctrl_row *
 	if (IS_ERR(name))
 		return PTR_ERR(name);
 
-	ret = row->mask ? ublk_ctrl_check_node(c->dev, name, row->mask) : -EINVAL;
+	ret = row->mask ? kern_path(name, LOOKUP_FOLLOW, node) : -EINVAL;
 	kfree(name);
 	c->arg += c->path_len;
 	c->len -= c->path_len;
 	return ret;
 }
 
-static int ublk_ctrl_permit(struct ublk_ctrl *c, const struct ublk_ctrl_row *row)
+static int ublk_ctrl_find_dev(struct ublk_ctrl *c)
 {
-	if (ublk_dev_has(c->dev, UBLK_F_UNPRIVILEGED_DEV))
-		return ublk_ctrl_take_path(c, row);
-	if (!capable(CAP_SYS_ADMIN))
-		return -EPERM;
-	return row->wants_path ? ublk_ctrl_take_path(c, row) : 0;
+	c->dev = ublk_dev_find(c->dev_id);
+	if (!c->dev)
+		return -ENODEV;
+	if (ublk_dev_has(c->dev, UBLK_F_UNPRIVILEGED_DEV) || capable(CAP_SYS_ADMIN))
+		return 0;
+	put_device(&c->dev->dev);
+	return -EPERM;
+}
+
+/*
+ * Get the device that the command is about, if the caller may send it.
+ *
+ * The path that he names, and the memory that it is in, may be on a file system of
+ * his own that never answers. Until he has shown that the device is his, nothing of
+ * it waits for that.
+ */
+static int ublk_ctrl_get_dev(struct ublk_ctrl *c, const struct ublk_ctrl_row *row)
+{
+	struct path node;
+	int ret;
+
+	ret = ublk_ctrl_find_dev(c);
+	if (ret)
+		return ret;
+	if (!row->wants_path && !ublk_dev_has(c->dev, UBLK_F_UNPRIVILEGED_DEV))
+		return 0;
+
+	put_device(&c->dev->dev);
+	ret = ublk_ctrl_take_path(c, row, &node);
+	if (ret)
+		return ret;
+	ret = ublk_ctrl_find_dev(c);
+	if (!ret) {
+		ret = ublk_ctrl_check_node(c->dev, &node, row->mask);
+		if (ret)
+			put_device(&c->dev->dev);
+	}
+	path_put(&node);
+	return ret;
 }
 
 static int ublk_ctrl_run_on_dev(struct ublk_ctrl *c, const struct ublk_ctrl_row *row)
 {
 	int ret;
 
-	c->dev = ublk_dev_find(c->dev_id);
-	if (!c->dev)
-		return -ENODEV;
+	ret = ublk_ctrl_get_dev(c, row);
+	if (ret)
+		return ret;
 
-	ret = ublk_ctrl_permit(c, row);
-	if (!ret)
-		ret = row->run && !row->no_dev ? row->run(c) : -EOPNOTSUPP;
-
+	ret = row->run && !row->no_dev ? row->run(c) : -EOPNOTSUPP;
 	put_device(&c->dev->dev);
 	if (c->tombstone)
 		ret = ublk_tombstone_wait(c->tombstone);

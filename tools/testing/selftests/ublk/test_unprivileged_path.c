@@ -138,6 +138,80 @@ TEST_F(user, node_of_something_else_does_not_count)
 	EXPECT_EQ(-EPERM, stop(&self->td, "/dev/null"));
 }
 
+/* The number of a device goes to another one, and with it goes the old node. */
+TEST_F(user, node_of_an_earlier_device_does_not_count)
+{
+	char path[PATH_BYTES];
+	int fd;
+
+	name_node(&self->td, path);
+	fd = open(path, O_PATH | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	EXPECT_EQ(0, stop(&self->td, path));
+	ASSERT_EQ(0, td_ctl(&self->td, UBLK_U_CMD_DEL_DEV, 0));
+	ASSERT_EQ(0, add_unprivileged(&self->td));
+	EXPECT_EQ(-EPERM, stop(&self->td, path));
+	close(fd);
+}
+
+/* A path in memory that has to be read from a disk, which this process serves. */
+FIXTURE(slow)
+{
+	struct testdev td;
+	struct testdev disk;
+	char *page;
+};
+
+FIXTURE_SETUP(slow)
+{
+	if (!td_init(&self->td) || !td_init(&self->disk))
+		SKIP(return, "no /dev/ublk-control: load ublk_drv");
+	ASSERT_EQ(0, add_unprivileged(&self->td));
+	ASSERT_EQ(0, td_go_live(&self->disk));
+	self->page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, self->disk.bdev, TD_AREA);
+	ASSERT_NE(MAP_FAILED, self->page);
+	madvise(self->page, 4096, MADV_RANDOM);
+}
+
+FIXTURE_TEARDOWN_PARENT(slow)
+{
+	EXPECT_EQ(0, td_reap(&self->td));
+	EXPECT_EQ(0, td_reap(&self->disk));
+}
+
+struct stranger {
+	struct testdev td;	/* of which it has only the name */
+	char *path;
+	int ret;
+};
+
+static void *name_slowly(void *arg)
+{
+	struct stranger *s = arg;
+
+	s->ret = ublk_ctrl_open(&s->td.ctrl);
+	if (!s->ret)
+		s->ret = issue(&s->td, UBLK_U_CMD_STOP_DEV, s->path, 4096, 4096);
+	return NULL;
+}
+
+TEST_F(slow, path_that_does_not_come_keeps_no_device)
+{
+	struct stranger stranger = { .td = self->td, .path = self->page };
+	struct testdev *disk = &self->disk;
+	struct td_req req;
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, name_slowly, &stranger));
+	ASSERT_EQ(0, td_next(disk, &req));
+	EXPECT_EQ(0, td_ctl(&self->td, UBLK_U_CMD_DEL_DEV, 0));
+	memcpy(td_buf(disk, 0, req.tag), "/dev/null", sizeof("/dev/null"));
+	EXPECT_EQ(TD_PENDING, td_answer(disk, &req, 4096));
+	pthread_join(thread, NULL);
+	EXPECT_EQ(-ENODEV, stranger.ret);
+}
+
 FIXTURE(place)
 {
 	struct testdev td;
