@@ -69,7 +69,10 @@ static unsigned int ublk_copy_answer(struct request *rq, u64 addr, unsigned int 
 	return ublk_copy_from_server(rq, addr, len);
 }
 
-/* Copy mode: the answer to a READ comes with its data. */
+/*
+ * Copy mode: the answer to a READ comes with its data. A server that is killed over
+ * that has not answered.
+ */
 static void ublk_slot_answer_copy(struct ublk_slot *slot, s32 result, u64 addr,
 				  struct io_comp_batch *ends)
 {
@@ -77,6 +80,10 @@ static void ublk_slot_answer_copy(struct ublk_slot *slot, s32 result, u64 addr,
 	unsigned int copied;
 
 	copied = ublk_copy_answer(rq, addr, result, ends);
+	if (!copied && fatal_signal_pending(current)) {
+		slot->end = UBLK_END_SEEN;
+		return;
+	}
 	if (copied < result)
 		copied = round_down(copied, queue_logical_block_size(rq->q));
 	ublk_slot_done(slot, copied);
