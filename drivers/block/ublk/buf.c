@@ -8,6 +8,7 @@
  */
 #include <linux/bvec.h>
 #include <linux/highmem.h>
+#include <linux/uaccess.h>
 #include <linux/uio.h>
 
 #include "ublk.h"
@@ -28,6 +29,8 @@ static void ublk_flush_dcache(const struct bio_vec *bv)
 	struct page *page = bv->bv_page;
 	unsigned int end = bv->bv_offset + bv->bv_len;
 
+	if (!ARCH_IMPLEMENTS_FLUSH_DCACHE_PAGE)
+		return;
 	for (unsigned int at = 0; at < end; at += PAGE_SIZE)
 		flush_dcache_page(page++);
 }
@@ -90,15 +93,43 @@ size_t ublk_copy(struct request *rq, size_t skip, struct iov_iter *iter)
 	return before - iov_iter_count(iter);
 }
 
+/*
+ * One buffer needs no iterator. The copy functions for all kinds of objects would
+ * check that the kernel's side is one of them; this is a request's memory, whatever
+ * else it is.
+ */
+static size_t ublk_copy_run_ubuf(struct bio_vec *bv, int direction,
+				 void __user *buf)
+{
+	void *data = bvec_kmap_local(bv);
+	size_t left;
+
+	if (direction == ITER_DEST) {
+		left = _copy_to_user(buf, data, bv->bv_len);
+		kunmap_local(data);
+	} else {
+		left = _copy_from_user(data, buf, bv->bv_len);
+		kunmap_local(data);
+		ublk_flush_dcache(bv);
+	}
+	return bv->bv_len - left;
+}
+
 static unsigned int ublk_copy_ubuf(struct request *rq, int direction, u64 addr,
 				   unsigned int len)
 {
-	struct iov_iter iter;
+	unsigned int done = 0, copied;
+	struct req_iterator it;
+	struct bio_vec bv;
 
-	len = min(len, MAX_RW_COUNT);
-	if (import_ubuf(direction, u64_to_user_ptr(addr), len, &iter))
-		return 0;
-	return ublk_copy(rq, 0, &iter);
+	ublk_for_each_run(bv, rq, it) {
+		bv.bv_len = min(bv.bv_len, len - done);
+		copied = ublk_copy_run_ubuf(&bv, direction, u64_to_user_ptr(addr + done));
+		done += copied;
+		if (copied < bv.bv_len || done == len)
+			break;
+	}
+	return done;
 }
 
 /**
