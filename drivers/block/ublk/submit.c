@@ -20,6 +20,7 @@ struct ublk_chain {
 	struct ublk_slot	*tail;
 };
 
+/* Only those that are used are written: to clear all of it would cost more. */
 struct ublk_chains {
 	unsigned int		nr;
 	struct ublk_chain	chain[UBLK_MAX_CHAINS];
@@ -29,15 +30,15 @@ struct ublk_chains {
  * The slots are QUEUED, but their commands are pinned: whoever takes one of the
  * slots away leaves its command to the task work pushed here.
  */
-static void ublk_chain_push(struct ublk_chain *c)
+static void ublk_chain_push(struct ublk_slot *head)
 {
-	io_uring_cmd_complete_in_task(c->head->cmd, ublk_deliver_tw);
+	io_uring_cmd_complete_in_task(head->cmd, ublk_deliver_tw);
 }
 
 static void ublk_chains_push(struct ublk_chains *cs)
 {
 	for (unsigned int i = 0; i < cs->nr; i++)
-		ublk_chain_push(&cs->chain[i]);
+		ublk_chain_push(cs->chain[i].head);
 }
 
 static void ublk_chains_add(struct ublk_chains *cs, struct ublk_slot *slot)
@@ -54,7 +55,7 @@ static void ublk_chains_add(struct ublk_chains *cs, struct ublk_slot *slot)
 	}
 
 	if (cs->nr == UBLK_MAX_CHAINS) {
-		ublk_chain_push(cs->chain);
+		ublk_chain_push(cs->chain[0].head);
 		c = cs->chain;
 	} else {
 		cs->nr++;
@@ -90,8 +91,8 @@ bool ublk_rq_dispatch(struct ublk_queue *q, struct request *rq, int op)
 /* Push what waits on the queue, in the order in which it came. */
 static void ublk_queue_push_pending(struct ublk_queue *q)
 {
+	struct ublk_chains cs __uninitialized;
 	struct ublk_slot *slot, *next;
-	struct ublk_chains cs;
 
 	cs.nr = 0;
 	llist_for_each_entry_safe(slot, next,
@@ -124,6 +125,17 @@ noinline blk_status_t ublk_rq_unserved(struct ublk_queue *q, struct request *rq)
 	}
 }
 
+/* Push a slot, or have it wait for those that come with it. */
+static void ublk_queue_push(struct ublk_queue *q, struct ublk_slot *slot, bool last)
+{
+	if (last && llist_empty(&q->pending)) {
+		slot->next = NULL;
+		ublk_chain_push(slot);
+	} else {
+		llist_add(&slot->pending, &q->pending);
+	}
+}
+
 static blk_status_t ublk_mq_queue_rq(struct blk_mq_hw_ctx *hctx,
 				     const struct blk_mq_queue_data *bd)
 {
@@ -135,7 +147,7 @@ static blk_status_t ublk_mq_queue_rq(struct blk_mq_hw_ctx *hctx,
 	if (unlikely(op < 0))
 		status = BLK_STS_IOERR;
 	else if (likely(ublk_rq_dispatch(q, bd->rq, op)))
-		llist_add(&slot->pending, &q->pending);
+		ublk_queue_push(q, slot, bd->last);
 	else
 		status = ublk_rq_unserved(q, bd->rq);
 
@@ -152,8 +164,8 @@ static void ublk_mq_commit_rqs(struct blk_mq_hw_ctx *hctx)
 /* What cannot be dispatched stays on the list and comes back by ->queue_rq. */
 static void ublk_mq_queue_rqs(struct rq_list *list)
 {
+	struct ublk_chains cs __uninitialized;
 	struct rq_list left = { };
-	struct ublk_chains cs;
 	struct request *rq;
 
 	cs.nr = 0;
