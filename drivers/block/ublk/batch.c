@@ -251,8 +251,8 @@ static unsigned int ublk_commit_window(const struct ublk_commit *c, const void *
 
 static int ublk_commit_elems(const struct ublk_commit *c)
 {
+	u64 window[UBLK_COMMIT_WINDOW / sizeof(u64)] __uninitialized;
 	const struct ublk_batch_args *args = c->args;
-	u64 window[UBLK_COMMIT_WINDOW / sizeof(u64)];
 	unsigned int done = 0, nr;
 	int ret = 0;
 

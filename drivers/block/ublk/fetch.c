@@ -297,8 +297,8 @@ static blk_status_t ublk_batch_queue_rq(struct blk_mq_hw_ctx *hctx,
 /* What cannot be dispatched stays on the list and comes back by ->queue_rq. */
 static void ublk_batch_queue_rqs(struct rq_list *list)
 {
+	u16 tags[UBLK_PUSH_TAGS] __uninitialized;
 	struct ublk_queue *q = NULL;
-	u16 tags[UBLK_PUSH_TAGS];
 	struct rq_list left = { };
 	unsigned int nr = 0;
 	struct request *rq;
@@ -433,7 +433,7 @@ static bool ublk_fetch_report(struct ublk_fetch *f, struct io_br_sel *sel,
 static bool ublk_fetch_round(struct ublk_session *s, struct ublk_fetch *f,
 			     unsigned int issue_flags)
 {
-	u16 tags[UBLK_FETCH_TAGS];
+	u16 tags[UBLK_FETCH_TAGS] __uninitialized;
 	size_t len = sizeof(tags);
 	struct io_br_sel sel;
 	unsigned int nr;
