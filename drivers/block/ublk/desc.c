@@ -44,7 +44,11 @@ int ublk_desc_op(const struct request *rq)
 	}
 }
 
-static u32 ublk_desc_flags(blk_opf_t opf)
+/* What a server hears of. Few requests have any of it. */
+#define UBLK_REQ_FLAGS	(REQ_FAILFAST_MASK | REQ_META | REQ_FUA | REQ_NOUNMAP |	\
+			 REQ_SWAP | REQ_INTEGRITY)
+
+static noinline u32 ublk_desc_flags(blk_opf_t opf)
 {
 	u32 flags = 0;
 
@@ -75,8 +79,14 @@ static u32 ublk_desc_flags(blk_opf_t opf)
  */
 u32 ublk_desc_op_flags(const struct ublk_slot *slot)
 {
-	return slot->op | ublk_desc_flags(slot->rq->cmd_flags) |
-		(slot->in_shmem ? UBLK_IO_F_SHMEM_ZC : 0);
+	blk_opf_t opf = slot->rq->cmd_flags;
+	u32 op_flags = slot->op;
+
+	if (unlikely(opf & UBLK_REQ_FLAGS))
+		op_flags |= ublk_desc_flags(opf);
+	if (slot->in_shmem)
+		op_flags |= UBLK_IO_F_SHMEM_ZC;
+	return op_flags;
 }
 
 /**
@@ -88,15 +98,12 @@ void ublk_slot_describe(struct ublk_queue *q, struct ublk_slot *slot)
 {
 	struct ublksrv_io_desc *desc = ublk_slot_desc(q, slot);
 	struct request *rq = slot->rq;
-	u64 addr = slot->buf;
 
-	if (q->shmem)
-		ublk_shmem_match(q, slot, &addr);
+	desc->addr = q->shmem ? ublk_shmem_match(q, slot) : slot->buf;
 	slot->len = blk_rq_bytes(rq);
 	desc->op_flags = ublk_desc_op_flags(slot);
 	desc->nr_sectors = blk_rq_sectors(rq);
 	desc->start_sector = blk_rq_pos(rq);
-	desc->addr = addr;
 	if (unlikely(slot->op == UBLK_IO_OP_REPORT_ZONES))
 		ublk_zoned_describe(rq, desc);
 }

@@ -601,14 +601,15 @@ static struct ublk_shmem_run *ublk_shmem_find_rq(struct ublk_queue *q,
  * ublk_shmem_match - is the data of a request in shared memory?
  * @q:		queue of a device with UBLK_F_SHMEM_ZC
  * @slot:	BUSY slot of the request; told the answer
- * @addr:	set to the place of the data if it is
  *
  * A request that goes through the queue again is looked at again: the answer is
  * that of this delivery.
  *
  * Context: any.
+ * Return: what the server reads as the address: the place of the data, if it is in
+ * shared memory, and else what it has named itself.
  */
-void ublk_shmem_match(struct ublk_queue *q, struct ublk_slot *slot, u64 *addr)
+u64 ublk_shmem_match(struct ublk_queue *q, struct ublk_slot *slot)
 {
 	struct ublk_shmem_run *run = NULL;
 	u64 offset;
@@ -618,10 +619,10 @@ void ublk_shmem_match(struct ublk_queue *q, struct ublk_slot *slot, u64 *addr)
 		run = ublk_shmem_find_rq(q, slot->rq, &offset);
 	slot->in_shmem = !!run;
 	if (!run)
-		return;
+		return slot->buf;
 
 	WRITE_ONCE(slot->shmem_index, run->buf->index);
-	*addr = ublk_shmem_zc_addr(run->buf->index, offset);
 	if (rcu_access_pointer(q->shmem_hit) != run)
 		rcu_assign_pointer(q->shmem_hit, run);
+	return ublk_shmem_zc_addr(run->buf->index, offset);
 }

@@ -615,7 +615,7 @@ struct ublk_shmem *ublk_shmem_alloc(void);
 void ublk_shmem_free(struct ublk_shmem *sh);
 int ublk_shmem_register(struct ublk_device *dev, void __user *arg, u32 len);
 int ublk_shmem_unregister(struct ublk_device *dev, int index);
-void ublk_shmem_match(struct ublk_queue *q, struct ublk_slot *slot, u64 *addr);
+u64 ublk_shmem_match(struct ublk_queue *q, struct ublk_slot *slot);
 
 /* params.c */
 int ublk_params_validate(const struct ublk_device *dev, const struct ublk_params *p);
