@@ -16,9 +16,9 @@ int ublk_mq_init_hctx(struct blk_mq_hw_ctx *hctx, void *driver_data, unsigned in
 /* io.c */
 void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw);
 bool ublk_tw_is_late(io_tw_token_t tw);
-bool ublk_deliver_prepare(struct ublk_session *s, struct ublk_queue *q,
-			  struct ublk_slot *slot, struct io_uring_cmd *cmd,
-			  unsigned int issue_flags);
+bool ublk_deliver_prepare_data(struct ublk_session *s, struct ublk_queue *q,
+			       struct ublk_slot *slot, struct io_uring_cmd *cmd,
+			       unsigned int issue_flags);
 bool ublk_slot_rearm(struct ublk_session *s, struct ublk_queue *q,
 		     struct ublk_slot *slot, bool owing, unsigned int issue_flags);
 
@@ -36,5 +36,16 @@ void ublk_slot_finish_soon(struct ublk_queue *q, struct ublk_slot *slot,
 			   struct io_comp_batch *ends);
 void ublk_ends_flush(struct io_comp_batch *ends);
 void ublk_slot_finish_plugged(struct ublk_queue *q, struct ublk_slot *slot);
+
+/* For most requests there is nothing to do before the server hears of them. */
+static inline bool ublk_deliver_prepare(struct ublk_session *s, struct ublk_queue *q,
+					struct ublk_slot *slot, struct io_uring_cmd *cmd,
+					unsigned int issue_flags)
+{
+	if (q->mode == UBLK_MODE_PULL ||
+	    (q->mode == UBLK_MODE_COPY && slot->op != UBLK_IO_OP_WRITE))
+		return true;
+	return ublk_deliver_prepare_data(s, q, slot, cmd, issue_flags);
+}
 
 #endif
