@@ -255,6 +255,17 @@ void ublk_ends_flush(struct io_comp_batch *ends)
 	local_bh_enable();
 }
 
+/* Put a request on a list of those that have succeeded, if that is how it ends. */
+static __always_inline bool ublk_slot_join(const struct ublk_slot *slot,
+					   struct io_comp_batch *ends)
+{
+	struct request *rq = slot->rq;
+
+	return slot->end == UBLK_END_ANSWERED && slot->status == BLK_STS_OK &&
+		slot->len == blk_rq_bytes(rq) && !blk_integrity_rq(rq) &&
+		blk_mq_add_to_batch(rq, ends, false, ublk_ends_flush);
+}
+
 /**
  * ublk_slot_finish_soon - end a request, perhaps together with others
  * @q:		queue of the slot
@@ -265,11 +276,7 @@ void ublk_ends_flush(struct io_comp_batch *ends)
 void ublk_slot_finish_soon(struct ublk_queue *q, struct ublk_slot *slot,
 			   struct io_comp_batch *ends)
 {
-	struct request *rq = slot->rq;
-
-	if (slot->end != UBLK_END_ANSWERED || slot->status != BLK_STS_OK ||
-	    slot->len != blk_rq_bytes(rq) || blk_integrity_rq(rq) ||
-	    !blk_mq_add_to_batch(rq, ends, false, ublk_ends_flush))
+	if (!ublk_slot_join(slot, ends))
 		ublk_slot_finish(q, slot);
 }
 
@@ -302,6 +309,17 @@ static void ublk_unplug(struct blk_plug_cb *cb, bool from_schedule)
 	kfree(p);
 }
 
+/* NULL without memory. Once there is one, it is mostly the newest on the plug. */
+static struct ublk_plugged *ublk_plugged_get(struct blk_plug *plug)
+{
+	struct blk_plug_cb *cb;
+
+	cb = list_first_entry_or_null(&plug->cb_list, struct blk_plug_cb, list);
+	if (!cb || cb->callback != ublk_unplug)
+		cb = blk_check_plugged(ublk_unplug, NULL, sizeof(struct ublk_plugged));
+	return cb ? container_of(cb, struct ublk_plugged, cb) : NULL;
+}
+
 /* May @rq be on a list of requests to end? */
 static bool ublk_rq_may_wait(const struct request *rq)
 {
@@ -318,21 +336,18 @@ static bool ublk_rq_may_wait(const struct request *rq)
  */
 void ublk_slot_finish_plugged(struct ublk_queue *q, struct ublk_slot *slot)
 {
-	struct blk_plug_cb *cb = NULL;
-	struct ublk_plugged *p;
+	struct ublk_plugged *p = NULL;
 
 	if (current->plug && current->plug->nr_ios >= UBLK_PLUG_MIN &&
 	    ublk_rq_may_wait(slot->rq))
-		cb = blk_check_plugged(ublk_unplug, NULL, sizeof(*p));
-	if (!cb) {
+		p = ublk_plugged_get(current->plug);
+	if (!p || !ublk_slot_join(slot, &p->ends)) {
 		ublk_slot_finish(q, slot);
 		return;
 	}
 
-	p = container_of(cb, struct ublk_plugged, cb);
-	ublk_slot_finish_soon(q, slot, &p->ends);
 	if (++p->nr == UBLK_PLUG_MAX) {
-		list_del(&cb->list);
-		ublk_unplug(cb, false);
+		list_del(&p->cb.list);
+		ublk_unplug(&p->cb, false);
 	}
 }
