@@ -118,6 +118,28 @@ static void ublk_disk_unclaim(struct ublk_device *dev)
 	ublk_dev_set_state(dev, UBLK_S_DEV_DEAD, NULL);
 }
 
+/*
+ * Only a disk that turns gains from a scheduler, and from writeback that is held
+ * back while reads take long: how long a server takes says little of its disks, and
+ * each of the two costs every request. sysfs has a switch for either.
+ */
+static struct gendisk *ublk_disk_alloc_for(struct ublk_device *dev,
+					   struct queue_limits *lim)
+{
+	bool turns = lim->features & BLK_FEAT_ROTATIONAL;
+	struct gendisk *disk;
+
+	if (turns)
+		dev->tag_set.flags &= ~BLK_MQ_F_NO_SCHED_BY_DEFAULT;
+	else
+		dev->tag_set.flags |= BLK_MQ_F_NO_SCHED_BY_DEFAULT;
+
+	disk = blk_mq_alloc_disk(&dev->tag_set, lim, NULL);
+	if (!IS_ERR(disk) && !turns)
+		blk_queue_flag_set(QUEUE_FLAG_DISABLE_WBT_DEF, disk->queue);
+	return disk;
+}
+
 static struct gendisk *ublk_disk_alloc(struct ublk_device *dev,
 				       const struct ublk_params *params)
 {
@@ -125,12 +147,7 @@ static struct gendisk *ublk_disk_alloc(struct ublk_device *dev,
 	struct gendisk *disk;
 
 	ublk_params_to_limits(params, &lim);
-	if (lim.features & BLK_FEAT_ROTATIONAL)
-		dev->tag_set.flags &= ~BLK_MQ_F_NO_SCHED_BY_DEFAULT;
-	else
-		dev->tag_set.flags |= BLK_MQ_F_NO_SCHED_BY_DEFAULT;
-
-	disk = blk_mq_alloc_disk(&dev->tag_set, &lim, NULL);
+	disk = ublk_disk_alloc_for(dev, &lim);
 	if (IS_ERR(disk))
 		return disk;
 

@@ -246,4 +246,34 @@ TEST_F(driver, rotational_disk_has_the_scheduler_of_the_kernel)
 	EXPECT_NE(NULL, strstr(text, "[mq-deadline]")) TH_LOG("%s", text);
 }
 
+TEST_F(driver, disk_has_no_writeback_throttling_unless_asked)
+{
+	const char *attr = "queue/wbt_lat_usec";
+	char text[64];
+	int ret;
+
+	ASSERT_EQ(0, start_with_attrs(&self->td, 0));
+	ret = td_sysfs_string(&self->td, attr, text, sizeof(text));
+	if (ret == -ENOENT)
+		SKIP(return, "kernel without writeback throttling");
+	/* That is how it says that it never was. */
+	EXPECT_EQ(-EINVAL, ret);
+	ASSERT_EQ(0, td_sysfs_set(&self->td, attr, 3000));
+	ASSERT_EQ(0, td_sysfs_string(&self->td, attr, text, sizeof(text)));
+	EXPECT_STREQ("3000", text);
+}
+
+TEST_F(driver, rotational_disk_has_the_writeback_throttling_of_the_kernel)
+{
+	char text[64];
+	int ret;
+
+	ASSERT_EQ(0, start_with_attrs(&self->td, UBLK_ATTR_ROTATIONAL));
+	ret = td_sysfs_string(&self->td, "queue/wbt_lat_usec", text, sizeof(text));
+	if (ret == -ENOENT)
+		SKIP(return, "kernel without writeback throttling");
+	ASSERT_EQ(0, ret);
+	EXPECT_STRNE("0", text);
+}
+
 TEST_HARNESS_MAIN
