@@ -11,8 +11,11 @@
 #ifndef UBLK_CAMPAIGN_H
 #define UBLK_CAMPAIGN_H
 
+#include <sys/mman.h>
+
 #include "kselftest.h"
 #include "testdev.h"
+#include "testhost.h"
 
 /* The longest that anything may take that does not wait for a stuck server. */
 #define CAMP_LIMIT_MS	10000

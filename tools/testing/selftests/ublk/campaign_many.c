@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #include "campaign.h"
+#include "testclient.h"
+#include "testspawn.h"
 
 #define FARMS		2	/* processes */
 #define THREADS		4	/* in each of them */

@@ -12,9 +12,14 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "testbatch.h"
+#include "testclient.h"
+#include "testhost.h"
+#include "testserve.h"
+#include "testspawn.h"
 #include "kselftest_harness.h"
 
 #define TD_FIXTURE_TEARDOWN(name)					\

@@ -8,6 +8,9 @@
 #include <unistd.h>
 
 #include "pi.h"
+#include "testclient.h"
+#include "testhost.h"
+#include "testserve.h"
 
 static __u64 crc16_t10dif(__u64 crc, const __u8 *p, size_t len)
 {

@@ -394,8 +394,7 @@ TEST_F(fallback, commit_on_another_ring_leaves_the_pages)
 	ASSERT_LE(0, client);
 
 	cmd.tag = req.tag;
-	sqe = io_uring_get_sqe(&ring);
-	memset(sqe, 0, sizeof(*sqe));
+	sqe = td_next_sqe(&ring);
 	sqe->opcode = IORING_OP_URING_CMD;
 	sqe->fd = td->cdev;
 	sqe->cmd_op = UBLK_U_IO_COMMIT_AND_FETCH_REQ;

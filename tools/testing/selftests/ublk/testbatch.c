@@ -10,6 +10,9 @@
 #include <unistd.h>
 
 #include "testbatch.h"
+#include "testclient.h"
+#include "testhost.h"
+#include "testserve.h"
 
 #define ENTRIES		64
 

@@ -4,12 +4,17 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include "testclient.h"
+#include "testhost.h"
+#include "testserve.h"
 #include "testzoned.h"
 
 struct blk_zone tz_zones[TZ_NR];

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The client of a device under test: see testclient.h.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <linux/blkdev.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "testclient.h"
+#include "testhost.h"
+#include "testserve.h"
+
+static struct io_uring_sqe *client_sqe(struct testdev *td, int *client)
+{
+	struct io_uring_sqe *sqe = td_next_sqe(&td->client_ring);
+
+	*client = td->nr_clients++ % TD_CLIENTS;
+	td->clients[*client].done = false;
+	return sqe;
+}
+
+static int client_send(struct testdev *td, struct io_uring_sqe *sqe, int client)
+{
+	sqe->user_data = client;
+	io_uring_submit(&td->client_ring);
+	return client;
+}
+
+void td_drain_clients(struct testdev *td)
+{
+	struct io_uring_cqe *cqe;
+
+	if (!td->has_clients)
+		return;
+	while (!io_uring_peek_cqe(&td->client_ring, &cqe)) {
+		struct td_client *c = &td->clients[cqe->user_data];
+
+		c->done = true;
+		c->res = cqe->res;
+		io_uring_cqe_seen(&td->client_ring, cqe);
+	}
+}
+
+/*
+ * Whoever has the partition table read holds the disk's mutex meanwhile: what an
+ * open waits for may have to be served by this very thread.
+ */
+static int open_served(struct testdev *td)
+{
+	struct io_uring_sqe *sqe;
+	char path[32];
+	int client;
+
+	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
+	sqe = client_sqe(td, &client);
+	io_uring_prep_openat(sqe, AT_FDCWD, path, O_RDWR | O_DIRECT | O_CLOEXEC, 0);
+	sqe->flags = IOSQE_ASYNC;
+	return td_wait(td, client_send(td, sqe, client));
+}
+
+/*
+ * Keeps udev away, which respects such a lock. A read of its own that nobody
+ * answers, with the disk's mutex held, would be in everybody's way.
+ */
+static int lock_disk(struct testdev *td, int fd)
+{
+	__u64 deadline = td_now_ms() + TD_DEADLINE_MS;
+
+	while (flock(fd, LOCK_EX | LOCK_NB)) {
+		if (errno != EWOULDBLOCK || td_now_ms() > deadline)
+			return -errno;
+		td_settle(td, 5);
+	}
+	return 0;
+}
+
+static void close_clients(struct testdev *td)
+{
+	td->has_clients = false;
+	io_uring_queue_exit(&td->client_ring);
+}
+
+int td_open_disk(struct testdev *td)
+{
+	int fd, ret;
+
+	ret = io_uring_queue_init(TD_CLIENTS, &td->client_ring, 0);
+	if (ret < 0)
+		return ret;
+	io_uring_ring_dontfork(&td->client_ring);
+	td->has_clients = true;
+
+	fd = open_served(td);
+	ret = fd < 0 ? fd : lock_disk(td, fd);
+	if (!ret) {
+		td->bdev = fd;
+		return 0;
+	}
+	if (fd >= 0)
+		close(fd);
+	close_clients(td);
+	return ret;
+}
+
+int td_close_disk(struct testdev *td)
+{
+	close_clients(td);
+	close(td->bdev);
+	td->bdev = -1;
+	return 0;
+}
+
+int td_read(struct testdev *td, void *buf, __u32 len, __u64 offset)
+{
+	struct io_uring_sqe *sqe;
+	int client;
+
+	sqe = client_sqe(td, &client);
+	io_uring_prep_read(sqe, td->bdev, buf, len, offset);
+	return client_send(td, sqe, client);
+}
+
+int td_write(struct testdev *td, const void *buf, __u32 len, __u64 offset,
+	     int rw_flags)
+{
+	struct io_uring_sqe *sqe;
+	int client;
+
+	sqe = client_sqe(td, &client);
+	io_uring_prep_write(sqe, td->bdev, buf, len, offset);
+	sqe->rw_flags = rw_flags;
+	return client_send(td, sqe, client);
+}
+
+int td_rw_attr(struct testdev *td, int op, void *buf, __u32 len, __u64 offset,
+	       const void *attr, __u64 type)
+{
+	struct io_uring_sqe *sqe;
+	int client;
+
+	sqe = client_sqe(td, &client);
+	io_uring_prep_rw(op, sqe, td->bdev, buf, len, offset);
+	/* From a worker, which waits for a tag; without one this would fail. */
+	sqe->flags = IOSQE_ASYNC;
+	/* What later headers call attr_ptr and attr_type_mask. */
+	sqe->addr3 = (unsigned long)attr;
+	sqe->__pad2[0] = type;
+	return client_send(td, sqe, client);
+}
+
+int td_fsync(struct testdev *td)
+{
+	struct io_uring_sqe *sqe;
+	int client;
+
+	sqe = client_sqe(td, &client);
+	io_uring_prep_fsync(sqe, td->bdev, 0);
+	return client_send(td, sqe, client);
+}
+
+int td_fallocate(struct testdev *td, int mode, __u64 offset, __u64 len)
+{
+	struct io_uring_sqe *sqe;
+	int client;
+
+	sqe = client_sqe(td, &client);
+	io_uring_prep_fallocate(sqe, td->bdev, mode, offset, len);
+	return client_send(td, sqe, client);
+}
+
+int td_writev(struct testdev *td, const struct iovec *iov, unsigned int nr,
+	      __u64 offset)
+{
+	struct io_uring_sqe *sqe;
+	int client;
+
+	sqe = client_sqe(td, &client);
+	io_uring_prep_writev(sqe, td->bdev, iov, nr, offset);
+	return client_send(td, sqe, client);
+}
+
+int td_discard(struct testdev *td, __u64 offset, __u64 len)
+{
+	struct io_uring_sqe *sqe;
+	int client;
+
+	sqe = client_sqe(td, &client);
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->fd = td->bdev;
+	sqe->cmd_op = BLOCK_URING_CMD_DISCARD;
+	sqe->addr = offset;
+	sqe->addr3 = len;
+	return client_send(td, sqe, client);
+}
+
+int td_wait(struct testdev *td, int client)
+{
+	__u64 deadline = td_now_ms() + TD_DEADLINE_MS;
+
+	td_drain_clients(td);
+	while (!td->clients[client].done)
+		if (!td_pump(td, deadline))
+			return -ETIME;
+	return td->clients[client].res;
+}
+
+bool td_done(struct testdev *td, int client)
+{
+	td_drain_clients(td);
+	return td->clients[client].done;
+}

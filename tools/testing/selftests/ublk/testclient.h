@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The client of a device under test: I/O of the test's own process on the disk.
+ */
+#ifndef UBLK_TESTCLIENT_H
+#define UBLK_TESTCLIENT_H
+
+#include <sys/uio.h>
+
+#include "testdev.h"
+
+int td_open_disk(struct testdev *td);
+int td_close_disk(struct testdev *td);
+
+/* I/O: send returns a number for wait, wait returns the result. */
+int td_read(struct testdev *td, void *buf, __u32 len, __u64 offset);
+int td_write(struct testdev *td, const void *buf, __u32 len, __u64 offset,
+	     int rw_flags);
+/* The same with an attribute of io_uring's, of which there is one type. */
+int td_rw_attr(struct testdev *td, int op, void *buf, __u32 len, __u64 offset,
+	       const void *attr, __u64 type);
+int td_fsync(struct testdev *td);
+int td_writev(struct testdev *td, const struct iovec *iov, unsigned int nr,
+	      __u64 offset);
+int td_fallocate(struct testdev *td, int mode, __u64 offset, __u64 len);
+int td_discard(struct testdev *td, __u64 offset, __u64 len);
+int td_wait(struct testdev *td, int client);
+bool td_done(struct testdev *td, int client);
+
+/* For whatever waits: notes what has ended. */
+void td_drain_clients(struct testdev *td);
+
+#endif

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What a test asks of its own machine: see testhost.h.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "testdev.h"
+#include "testhost.h"
+
+__u64 td_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
+}
+
+/* For what has no event, such as a file of sysfs: look again after a moment. */
+bool td_poll_until(bool (*cond)(void *arg), void *arg)
+{
+	__u64 deadline = td_now_ms() + TD_DEADLINE_MS;
+
+	while (!cond(arg)) {
+		if (td_now_ms() > deadline)
+			return false;
+		poll(NULL, 0, 5);
+	}
+	return true;
+}
+
+void *td_page_buf(__u32 len, unsigned int seed)
+{
+	__u32 i, *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	for (i = 0; seed && i < len / sizeof(*p); i++)
+		p[i] = (seed << 20) + i;
+	return p;
+}
+
+bool td_is_zero(const void *buf, __u32 len)
+{
+	const char *p = buf;
+
+	return !len || (!p[0] && !memcmp(p, p + 1, len - 1));
+}
+
+struct call {
+	int (*fn)(void *arg);
+	void *arg;
+	int ret;
+};
+
+static void *call_thread(void *arg)
+{
+	struct call *c = arg;
+
+	c->ret = c->fn(c->arg);
+	return NULL;
+}
+
+int td_in_thread(int (*fn)(void *arg), void *arg)
+{
+	struct call c = { .fn = fn, .arg = arg };
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, call_thread, &c))
+		return -EAGAIN;
+	pthread_join(thread, NULL);
+	return c.ret;
+}
+
+int td_in_child(int (*fn)(void *arg), void *arg)
+{
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid)
+		_exit(fn(arg));
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
+}
+
+int td_wait_exit(pid_t pid, int timeout_ms)
+{
+	struct pollfd fd = {
+		.fd = syscall(SYS_pidfd_open, pid, 0), .events = POLLIN,
+	};
+	int ret, status;
+
+	if (fd.fd < 0)
+		return -errno;
+	do {
+		ret = poll(&fd, 1, timeout_ms);
+	} while (ret < 0 && errno == EINTR);
+	close(fd.fd);
+	if (ret <= 0)
+		return -ETIME;
+	if (waitpid(pid, &status, 0) != pid)
+		return -errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
+}
+
+static void exec_quietly(const char *const argv[], int log)
+{
+	dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
+	dup2(log, STDOUT_FILENO);
+	dup2(log, STDERR_FILENO);
+	execvp(argv[0], (char *const *)argv);
+	_exit(errno == ENOENT ? 127 : 126);
+}
+
+/* Each line as a comment, which is what diagnostics are in KTAP. */
+static void show_log(int log)
+{
+	FILE *f = fdopen(log, "r");
+	char line[256];
+
+	if (!f)
+		return;
+	rewind(f);
+	while (fgets(line, sizeof(line), f))
+		fprintf(stderr, "# | %s", line);
+	fclose(f);
+}
+
+int td_run(const char *const argv[])
+{
+	int log = memfd_create("log", MFD_CLOEXEC);
+	pid_t pid = fork();
+	int ret;
+
+	if (!pid)
+		exec_quietly(argv, log);
+	ret = td_wait_exit(pid, 10 * TD_DEADLINE_MS);
+	if (ret == 127)
+		ret = -ENOENT;
+	else if (ret)
+		show_log(log);
+	close(log);
+	return ret;
+}
+
+static int read_text(const char *path, char *buf, size_t len)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, buf, len - 1);
+	close(fd);
+	if (n < 0)
+		return -errno;
+	buf[n] = '\0';
+	buf[strcspn(buf, "\n")] = '\0';
+	return 0;
+}
+
+/* @attr is below /sys/block/ublkbN. */
+int td_sysfs_string(const struct testdev *td, const char *attr, char *buf,
+		    size_t len)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/block/ublkb%d/%s", td->id, attr);
+	return read_text(path, buf, len);
+}
+
+int td_sysfs_set(const struct testdev *td, const char *attr, unsigned int value)
+{
+	char path[128];
+	int fd, ret = 0;
+
+	snprintf(path, sizeof(path), "/sys/block/ublkb%d/%s", td->id, attr);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (dprintf(fd, "%u", value) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+long td_sysfs_number(const struct testdev *td, const char *attr)
+{
+	char text[64];
+	int ret = td_sysfs_string(td, attr, text, sizeof(text));
+
+	return ret ? ret : strtol(text, NULL, 0);
+}
+
+/* -ENOENT if the driver is built in. */
+int td_module_refs(void)
+{
+	char text[32];
+	int ret = read_text("/sys/module/ublk_drv/refcnt", text, sizeof(text));
+
+	return ret ? ret : atoi(text);
+}

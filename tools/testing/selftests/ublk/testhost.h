@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What a test asks of its own machine: time, memory, threads, processes, sysfs.
+ */
+#ifndef UBLK_TESTHOST_H
+#define UBLK_TESTHOST_H
+
+#include <linux/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct testdev;
+
+/* Polls a condition whose event cannot be waited for; false at the deadline. */
+bool td_poll_until(bool (*cond)(void *arg), void *arg);
+__u64 td_now_ms(void);
+
+/* Memory fit for direct I/O, filled with a pattern that depends on @seed. */
+void *td_page_buf(__u32 len, unsigned int seed);
+bool td_is_zero(const void *buf, __u32 len);
+
+/* Runs @fn in another thread of this process. */
+int td_in_thread(int (*fn)(void *arg), void *arg);
+/* Runs @fn in a child process; its return value must be 0..255. */
+int td_in_child(int (*fn)(void *arg), void *arg);
+
+/* Reaps a process: its exit status, or -ETIME if it does not end. */
+int td_wait_exit(pid_t pid, int timeout_ms);
+
+/*
+ * Runs a program; its output goes to the log only if it fails. Returns the
+ * exit status, or -ENOENT if the program is not installed.
+ */
+int td_run(const char *const argv[]);
+
+long td_sysfs_number(const struct testdev *td, const char *attr);
+int td_sysfs_string(const struct testdev *td, const char *attr, char *buf,
+		    size_t len);
+int td_sysfs_set(const struct testdev *td, const char *attr, unsigned int value);
+int td_module_refs(void);
+
+#endif
