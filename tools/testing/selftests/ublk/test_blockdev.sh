@@ -4,32 +4,10 @@
 # The tools of util-linux on a disk that ublk_srv serves from a file.
 
 set -uo pipefail
+# shellcheck source=tools/testing/selftests/ublk/tap.sh
+. "$(dirname "$0")/tap.sh"
 
-HERE=$(cd "$(dirname "$0")" && pwd)
 SIZE=$((4 << 20))
-
-nr=0
-failed=0
-
-skip_all()
-{
-	echo "1..0 # SKIP $1"
-	exit 4
-}
-
-# report NAME: one result line, from the status of the command before it
-report()
-{
-	local status=$?
-
-	nr=$((nr + 1))
-	if [ "$status" -eq 0 ]; then
-		echo "ok $nr $1"
-	else
-		echo "not ok $nr $1"
-		failed=1
-	fi
-}
 
 # zero OFFSET LENGTH: does the disk read as zeroes there?
 zero()
@@ -65,10 +43,8 @@ clean_up()
 	rm -rf "$work"
 }
 
-[ -e /dev/ublk-control ] || skip_all "no /dev/ublk-control: load ublk_drv"
-for tool in blkdiscard fallocate blockdev; do
-	command -v "$tool" >/dev/null || skip_all "no $tool"
-done
+needs_driver
+needs_tools blkdiscard fallocate blockdev
 
 work=$(mktemp -d)
 head -c "$SIZE" /dev/urandom >"$work/data"
@@ -112,5 +88,4 @@ report "fallocate_zeroes_a_range"
 blkdiscard -f "$disk" && zero 0 "$SIZE"
 report "blkdiscard_frees_the_disk"
 
-echo "1..$nr"
-exit $failed
+finish

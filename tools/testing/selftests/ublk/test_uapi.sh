@@ -12,9 +12,10 @@
 # OURS and THEIRS name other headers to compare; CC another compiler.
 
 set -euo pipefail
+# shellcheck source=tools/testing/selftests/ublk/tap.sh
+. "$(dirname "$0")/tap.sh"
 
 SERIES=7.3
-HERE=$(cd "$(dirname "$0")" && pwd)
 TREE=$HERE/../../../../include/uapi/linux/ublk_cmd.h
 COPY=$HERE/lib/include/linux/ublk_cmd.h
 THEIRS=${THEIRS:-/usr/include/linux/ublk_cmd.h}
@@ -24,28 +25,6 @@ CXX=${CXX:-g++}
 # An installed suite has only the copy that it was built with.
 [ -f "$TREE" ] || TREE=$COPY
 OURS=${OURS:-$TREE}
-
-TESTS=5
-nr=0
-failed=0
-
-skip_all()
-{
-	echo "1..0 # SKIP $1"
-	exit 4
-}
-
-# report NAME STATUS: one result line; details go before it, as comments
-report()
-{
-	nr=$((nr + 1))
-	if [ "$2" -eq 0 ]; then
-		echo "ok $nr $1"
-	else
-		echo "not ok $nr $1"
-		failed=1
-	fi
-}
 
 # The macros that the header itself defines, one "name body" a line. -dD keeps
 # line markers, which tell its own definitions from those of its includes.
@@ -220,7 +199,6 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 echo "TAP version 13"
-echo "1..$TESTS"
 
 facts "$THEIRS" "$work/theirs"
 status=0
@@ -248,4 +226,4 @@ breaks '/UBLK_IO_OP_ZONE_RESET_ALL/d' || status=1
 breaks 's/__u16	nr_elem;/__u32	nr_elem;/' || status=1
 report "a wrong value, a missing name and a wrong type are noticed" $status
 
-exit $failed
+finish

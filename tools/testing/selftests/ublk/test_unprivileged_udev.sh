@@ -6,35 +6,13 @@
 # rest is ublk_srv, run by a user who has no other rights.
 
 set -uo pipefail
+# shellcheck source=tools/testing/selftests/ublk/tap.sh
+. "$(dirname "$0")/tap.sh"
 
-HERE=$(cd "$(dirname "$0")" && pwd)
 RULES=/run/udev/rules.d/60-ublk.rules
 OWNER=65534
 STRANGER=65533
 SIZE=$((16 << 20))
-
-nr=0
-failed=0
-
-skip_all()
-{
-	echo "1..0 # SKIP $1"
-	exit 4
-}
-
-# report NAME: one result line, from the status of the command before it
-report()
-{
-	local status=$?
-
-	nr=$((nr + 1))
-	if [ "$status" -eq 0 ]; then
-		echo "ok $nr $1"
-	else
-		echo "not ok $nr $1"
-		failed=1
-	fi
-}
 
 # as USER COMMAND...: without the rights of root, and without its groups
 as()
@@ -126,10 +104,8 @@ clean_up()
 }
 
 [ "$(id -u)" = 0 ] || skip_all "needs root to install a rule"
-for tool in udevadm setpriv; do
-	command -v "$tool" >/dev/null || skip_all "no $tool"
-done
-[ -e /dev/ublk-control ] || skip_all "no /dev/ublk-control: load ublk_drv"
+needs_tools udevadm setpriv
+needs_driver
 [ ! -e "$RULES" ] || skip_all "there is a $RULES already"
 udevadm control --ping --timeout=10 2>/dev/null || skip_all "udevd is not running"
 
@@ -202,5 +178,4 @@ report "user_does_not_delete_devices_of_root"
 ! "$srv" owner -n "$id" >"$work/out" 2>&1 && [ ! -s "$work/out" ]
 report "owner_is_silent_about_devices_that_are_not_there"
 
-echo "1..$nr"
-exit $failed
+finish
