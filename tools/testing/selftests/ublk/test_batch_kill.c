@@ -26,13 +26,12 @@ FIXTURE_VARIANT_ADD(mode, none) {
 };
 
 FIXTURE_VARIANT_ADD(mode, recovery) {
-	.flags = UBLK_F_USER_RECOVERY | UBLK_F_QUIESCE,
+	.flags = UBLK_F_USER_RECOVERY,
 	.recovers = true, .may_fail = true,
 };
 
 FIXTURE_VARIANT_ADD(mode, reissue) {
-	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE |
-		 UBLK_F_QUIESCE,
+	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE,
 	.recovers = true,
 };
 
@@ -41,23 +40,51 @@ FIXTURE_VARIANT_ADD(mode, fail_io) {
 	.recovers = true, .may_fail = true,
 };
 
-FIXTURE_SETUP(mode)
+/* The modes in which a server can be sent home, and the disk stays. */
+FIXTURE(quiesce)
 {
-	if (!td_init(&self->td))
-		SKIP(return, "no /dev/ublk-control: load ublk_drv");
-	REQUIRE_FEATURE(&self->td, variant->flags | UBLK_F_BATCH_IO);
-	ublk_options_init(&self->opts);
-	self->opts.size = TD_SIZE;
-	self->opts.depth = 16;
-	self->opts.queues = 2;
-	self->opts.threads = 3;
-	self->opts.buf_bytes = TD_BUF_BYTES;
-	self->opts.flags = UBLK_F_NO_AUTO_PART_SCAN | UBLK_F_BATCH_IO |
-			   variant->flags;
-	ASSERT_EQ(0, td_spawn(&self->td, &self->opts));
+	struct testdev td;
+	struct ublk_options opts;
+};
+
+FIXTURE_VARIANT(quiesce)
+{
+	__u64 flags;
+};
+
+FIXTURE_VARIANT_ADD(quiesce, recovery) {
+	.flags = UBLK_F_USER_RECOVERY | UBLK_F_QUIESCE,
+};
+
+FIXTURE_VARIANT_ADD(quiesce, reissue) {
+	.flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE |
+		 UBLK_F_QUIESCE,
+};
+
+static int spawn(struct testdev *td, struct ublk_options *opts, __u64 flags)
+{
+	ublk_options_init(opts);
+	opts->size = TD_SIZE;
+	opts->depth = 16;
+	opts->queues = 2;
+	opts->threads = 3;
+	opts->buf_bytes = TD_BUF_BYTES;
+	opts->flags = UBLK_F_NO_AUTO_PART_SCAN | UBLK_F_BATCH_IO | flags;
+	return td_spawn(td, opts);
 }
 
-TD_FIXTURE_TEARDOWN(mode)
+#define SPAWN_FIXTURE(name)						\
+FIXTURE_SETUP(name)							\
+{									\
+	if (!td_init(&self->td))					\
+		SKIP(return, "no /dev/ublk-control: load ublk_drv");	\
+	REQUIRE_FEATURE(&self->td, variant->flags | UBLK_F_BATCH_IO);	\
+	ASSERT_EQ(0, spawn(&self->td, &self->opts, variant->flags));	\
+}									\
+TD_FIXTURE_TEARDOWN(name)
+
+SPAWN_FIXTURE(mode)
+SPAWN_FIXTURE(quiesce)
 
 static __u32 len_of(int i)
 {
@@ -122,14 +149,12 @@ TEST_F_TIMEOUT(mode, server_killed_under_load_leaves_nothing_behind, 120)
 }
 
 /* Sent home, the server answers what it has, and nothing fails. */
-TEST_F_TIMEOUT(mode, server_sent_home_under_load_ends_and_loses_nothing, 120)
+TEST_F_TIMEOUT(quiesce, server_sent_home_under_load_ends_and_loses_nothing, 120)
 {
 	struct testdev *td = &self->td;
 	char *buf = td_page_buf(TD_BUF_BYTES, 1);
 	int clients[IOS], round, i;
 
-	if (!(variant->flags & UBLK_F_QUIESCE))
-		SKIP(return, "the disk goes with its server");
 	for (round = 0; round < ROUNDS; round++) {
 		send_load(td, clients, buf);
 		i = round * IOS / ROUNDS;

@@ -29,29 +29,48 @@ FIXTURE_VARIANT(mode)
 	int state;
 };
 
-/* Each mode, with one command per tag and with batches. */
-#define MODE_VARIANT(name, mode_flags, ...)				\
+/* A write that the server was told of before it had the data. */
+FIXTURE(announced)
+{
+	struct testdev td;
+};
+
+FIXTURE_VARIANT(announced)
+{
+	__u64 flags;
+	int delivered;
+};
+
+/*
+ * Each mode, with one command per tag and with batches. These bring their data
+ * with them: there are no announced writes.
+ */
+#define MODE_VARIANT(name, mode_flags, result, ...)			\
 FIXTURE_VARIANT_ADD(mode, name) {					\
-	.flags = mode_flags, __VA_ARGS__				\
+	.flags = mode_flags, .delivered = result, __VA_ARGS__		\
 };									\
 FIXTURE_VARIANT_ADD(mode, name ## _batch) {				\
-	.flags = (mode_flags) | UBLK_F_BATCH_IO, __VA_ARGS__		\
+	.flags = (mode_flags) | UBLK_F_BATCH_IO, .delivered = result,	\
+	__VA_ARGS__							\
+};									\
+FIXTURE_VARIANT_ADD(announced, name) {					\
+	.flags = mode_flags, .delivered = result,			\
 }
 
 MODE_VARIANT(none, 0,
-	     .delivered = -EIO, .undelivered = -EIO, .later = -EIO,
+	     -EIO, .undelivered = -EIO, .later = -EIO,
 	     .state = UBLK_S_DEV_DEAD);
 
 MODE_VARIANT(recovery, UBLK_F_USER_RECOVERY,
-	     .delivered = -EIO, .undelivered = SERVED, .later = SERVED,
+	     -EIO, .undelivered = SERVED, .later = SERVED,
 	     .state = UBLK_S_DEV_QUIESCED);
 
 MODE_VARIANT(reissue, UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE,
-	     .delivered = SERVED, .undelivered = SERVED, .later = SERVED,
+	     SERVED, .undelivered = SERVED, .later = SERVED,
 	     .state = UBLK_S_DEV_QUIESCED);
 
 MODE_VARIANT(fail_io, UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_FAIL_IO,
-	     .delivered = -EIO, .undelivered = -EIO, .later = -EREMOTEIO,
+	     -EIO, .undelivered = -EIO, .later = -EREMOTEIO,
 	     .state = UBLK_S_DEV_FAIL_IO);
 
 /* For a server that sits on what goes into the area. */
@@ -178,6 +197,19 @@ TEST_F(mode, delivered_discard)
 	EXPECT_EQ(expected, outcome(td, client, expected));
 }
 
+TEST_F(mode, delivered_flush)
+{
+	int expected = variant->delivered == SERVED ? 0 : variant->delivered;
+	struct testdev *td = &self->td;
+	int client;
+
+	ASSERT_EQ(0, td_spawn(td, &self->opts));
+	client = td_fsync(td);
+	ASSERT_EQ(0, td_wait_held(td, 1));
+	ASSERT_EQ(0, td_kill_server(td));
+	EXPECT_EQ(expected, outcome(td, client, expected));
+}
+
 TEST_F(mode, delivered_requests_of_all_tags)
 {
 	struct testdev *td = &self->td;
@@ -245,6 +277,15 @@ TEST_F(mode, undelivered_requests_beside_delivered_ones)
 
 /* -- NEED_GET_DATA --------------------------------------------------------- */
 
+FIXTURE_SETUP(announced)
+{
+	if (!td_init(&self->td))
+		SKIP(return, "no /dev/ublk-control: load ublk_drv");
+	REQUIRE_FEATURE(&self->td, UBLK_F_NEED_GET_DATA | variant->flags);
+}
+
+TD_FIXTURE_TEARDOWN(announced)
+
 /*
  * Here the server is the test's own process, which closes and lives on. It was
  * told of the write, and has asked for the data or not yet.
@@ -264,28 +305,24 @@ static int announced_write(struct testdev *td, struct td_req *req, __u64 flags)
 	return ret ? ret : client;
 }
 
-TEST_F(mode, announced_write_whose_data_was_not_taken)
+TEST_F(announced, write_whose_data_was_not_taken)
 {
 	struct testdev *td = &self->td;
 	struct td_req req;
 	int client;
 
-	if (IS_BATCH)
-		SKIP(return, "no GET_DATA in batch mode");
 	client = announced_write(td, &req, variant->flags);
 	ASSERT_LE(0, client);
 	td_detach(td);
 	EXPECT_EQ(variant->delivered, outcome(td, client, variant->delivered));
 }
 
-TEST_F(mode, announced_write_whose_data_was_taken)
+TEST_F(announced, write_whose_data_was_taken)
 {
 	struct testdev *td = &self->td;
 	struct td_req req;
 	int client;
 
-	if (IS_BATCH)
-		SKIP(return, "no GET_DATA in batch mode");
 	client = announced_write(td, &req, variant->flags);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(TD_PENDING, td_io_cmd(td, UBLK_U_IO_NEED_GET_DATA, req.queue,
@@ -294,27 +331,6 @@ TEST_F(mode, announced_write_whose_data_was_taken)
 	ASSERT_EQ(0, req.res);
 	td_detach(td);
 	EXPECT_EQ(variant->delivered, outcome(td, client, variant->delivered));
-}
-
-/* -- FLUSH ----------------------------------------------------------------- */
-
-TEST_F(mode, delivered_flush)
-{
-	int expected = variant->delivered == SERVED ? 0 : variant->delivered;
-	struct testdev *td = &self->td;
-	struct td_req req;
-	int client;
-
-	if (IS_BATCH)
-		SKIP(return, "the server of this test has one command per tag");
-	td->info.flags |= variant->flags;
-	td->params.basic.attrs = UBLK_ATTR_VOLATILE_CACHE;
-	ASSERT_EQ(0, td_go_live(td));
-	client = td_fsync(td);
-	ASSERT_EQ(0, td_next(td, &req));
-	ASSERT_EQ(UBLK_IO_OP_FLUSH, req.op);
-	td_detach(td);
-	EXPECT_EQ(expected, outcome(td, client, expected));
 }
 
 /* -- sent while there is no server ----------------------------------------- */

@@ -16,12 +16,13 @@
 
 static int held_requests;
 
-/* Sits on everything that goes into the area, and counts it. */
+/* Sits on everything that goes into the area and on flushes, and counts it. */
 static void hold_queue_io(struct ublk_worker *w, struct ublk_io *io)
 {
 	__u64 offset = ublk_io_offset(io);
 
-	if (offset >= TD_AREA && offset < TD_AREA_END)
+	if ((offset >= TD_AREA && offset < TD_AREA_END) ||
+	    ublksrv_get_op(io->desc) == UBLK_IO_OP_FLUSH)
 		eventfd_write(held_requests, 1);
 	else
 		ublk_complete_io(w, io, ublk_io_bytes(io));
@@ -32,6 +33,7 @@ static int hold_init(struct ublk_server *srv)
 	int ret = ublk_null_target.init(srv);
 
 	srv->params.basic.dev_sectors = TD_SIZE >> UBLK_SECTOR_SHIFT;
+	srv->params.basic.attrs = UBLK_ATTR_VOLATILE_CACHE;
 	return ret;
 }
 
