@@ -32,28 +32,41 @@ FIXTURE_TEARDOWN_PARENT(name)						\
 		TH_LOG("device %d stays: %s", self->td.id, strerror(-ret)); \
 }
 
-/* Set-up of @name: no driver is a reason to skip, @prepare must succeed. */
-#define TD_FIXTURE_OPS(name, prepare)					\
+/*
+ * Set-up of @name: no driver is a reason to skip, and so is one without one of
+ * these @features; the @step must succeed.
+ */
+#define TD_SETUP(name, features, step)					\
 FIXTURE_SETUP(name)							\
 {									\
 	int ret;							\
 									\
 	if (!td_init(&self->td))					\
 		SKIP(return, "no /dev/ublk-control: load ublk_drv");	\
-	ret = (prepare)(&self->td);					\
+	REQUIRE_FEATURE(&self->td, features);				\
+	ret = step;							\
 	if (ret)							\
 		td_drop(&self->td);					\
 	ASSERT_EQ(0, ret)						\
-		TH_LOG(#prepare ": %s", strerror(-ret));		\
+		TH_LOG(#step ": %s", strerror(-ret));			\
 }									\
 TD_FIXTURE_TEARDOWN(name)
 
-#define TD_FIXTURE(name, prepare)					\
+#define TD_FIXTURE_OPS_WITH(name, features, prepare)			\
+TD_SETUP(name, features, prepare(&self->td))
+
+#define TD_FIXTURE_OPS(name, prepare)					\
+TD_FIXTURE_OPS_WITH(name, 0, prepare)
+
+#define TD_FIXTURE_WITH(name, features, prepare)			\
 FIXTURE(name)								\
 {									\
 	struct testdev td;						\
 };									\
-TD_FIXTURE_OPS(name, prepare)
+TD_FIXTURE_OPS_WITH(name, features, prepare)
+
+#define TD_FIXTURE(name, prepare)					\
+TD_FIXTURE_WITH(name, 0, prepare)
 
 static inline int td_no_device(struct testdev *td)
 {
@@ -136,26 +149,16 @@ static inline int occupy(struct io_uring *ring, unsigned int first, unsigned int
 }
 
 /* The same for a device in batch mode, with a ring for its commands. */
-#define TB_FIXTURE(name, prepare)					\
+#define TB_FIXTURE_WITH(name, features, prepare)			\
 FIXTURE(name)								\
 {									\
 	struct testdev td;						\
 	struct tb tb;							\
 };									\
-FIXTURE_SETUP(name)							\
-{									\
-	int ret;							\
-									\
-	if (!td_init(&self->td))					\
-		SKIP(return, "no /dev/ublk-control: load ublk_drv");	\
-	REQUIRE_FEATURE(&self->td, UBLK_F_BATCH_IO);			\
-	ret = (prepare)(&self->tb, &self->td);				\
-	if (ret)							\
-		td_drop(&self->td);					\
-	ASSERT_EQ(0, ret)						\
-		TH_LOG(#prepare ": %s", strerror(-ret));		\
-}									\
-TD_FIXTURE_TEARDOWN(name)
+TD_SETUP(name, UBLK_F_BATCH_IO | (features), prepare(&self->tb, &self->td))
+
+#define TB_FIXTURE(name, prepare)					\
+TB_FIXTURE_WITH(name, 0, prepare)
 
 #define REQUIRE_FEATURE(td, bits)					\
 	if ((td_features(td) & (bits)) != (bits))			\

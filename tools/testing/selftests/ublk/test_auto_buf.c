@@ -9,9 +9,6 @@ static int add_with_auto_buf(struct testdev *td, __u64 more)
 {
 	td->info.flags |= UBLK_F_AUTO_BUF_REG | more;
 	td->params.basic.attrs = UBLK_ATTR_VOLATILE_CACHE;
-	if ((td_features(td) & (UBLK_F_AUTO_BUF_REG | more)) !=
-	    (UBLK_F_AUTO_BUF_REG | more))
-		return 0;
 	return td_add_attached(td);
 }
 
@@ -19,9 +16,8 @@ static int go_live(struct testdev *td, __u64 more)
 {
 	int ret = add_with_auto_buf(td, more);
 
-	if (ret || td->id < 0)
-		return ret;
-	ret = td_fetch_all(td);
+	if (!ret)
+		ret = td_fetch_all(td);
 	if (!ret)
 		ret = td_start(td);
 	return ret ? ret : td_open_disk(td);
@@ -32,7 +28,7 @@ static int live_with_auto_buf(struct testdev *td)
 	return go_live(td, 0);
 }
 
-TD_FIXTURE(live, live_with_auto_buf);
+TD_FIXTURE_WITH(live, UBLK_F_AUTO_BUF_REG, live_with_auto_buf);
 
 /* The pages of the request, if they are there, into @file. */
 static int save_pages(struct testdev *td, __u16 index, int file)
@@ -50,7 +46,6 @@ TEST_F(live, pages_of_a_write_are_there)
 	int file = memfd_create("data", MFD_CLOEXEC), client;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	client = td_write_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(0, req.flags & UBLK_IO_F_NEED_REG_BUF);
@@ -69,7 +64,6 @@ TEST_F(live, pages_of_a_read_are_there)
 	int file = memfd_create("data", MFD_CLOEXEC), client;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	ASSERT_EQ(4096, pwrite(file, mine, 4096, 0));
 	client = td_read_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
@@ -86,7 +80,6 @@ TEST_F(live, commit_takes_the_pages_back)
 	int file = memfd_create("data", MFD_CLOEXEC), client;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
@@ -100,7 +93,6 @@ TEST_F(live, tag_serves_again_and_again)
 	struct td_req req;
 	int client, i;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	for (i = 0; i < 20; i++) {
 		client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 		ASSERT_LE(0, client);
@@ -115,7 +107,6 @@ TEST_F(live, flush_has_no_pages)
 	int file = memfd_create("data", MFD_CLOEXEC), client;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	client = td_fsync(td);
 	ASSERT_EQ(0, td_next(td, &req));
 	ASSERT_EQ(UBLK_IO_OP_FLUSH, req.op);
@@ -133,7 +124,6 @@ TEST_F(live, request_waits_for_io_that_uses_its_pages)
 	int fds[2], client;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	ASSERT_EQ(0, pipe2(fds, O_CLOEXEC));
 	client = td_read_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
@@ -154,7 +144,6 @@ TEST_F(live, pages_are_not_for_the_commands_of_zero_copy)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(-EINVAL, td_side_cmd(td, UBLK_U_IO_REGISTER_IO_BUF, 0,
 				       req.tag, 3));
@@ -186,13 +175,12 @@ FIXTURE_VARIANT_ADD(word, with_reserved_byte) { .bits = 1ULL << 24 };
 FIXTURE_VARIANT_ADD(word, with_reserved_word) { .bits = 1ULL << 32 };
 FIXTURE_VARIANT_ADD(word, with_the_highest_bit) { .bits = 1ULL << 63 };
 
-TD_FIXTURE_OPS(word, attached_with_auto_buf);
+TD_FIXTURE_OPS_WITH(word, UBLK_F_AUTO_BUF_REG, attached_with_auto_buf);
 
 TEST_F(word, is_refused_by_fetch_and_leaves_the_tag)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	td->auto_bits = variant->bits;
 	EXPECT_EQ(-EINVAL, td_fetch(td, 0, 0));
 	td->auto_bits = 0;
@@ -205,7 +193,6 @@ TEST_F(word, is_refused_by_commit_and_leaves_the_request)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	ASSERT_EQ(0, td_fetch_all(td));
 	ASSERT_EQ(0, td_start(td));
 	ASSERT_EQ(0, td_open_disk(td));
@@ -223,7 +210,6 @@ TEST_F(word, that_was_refused_does_not_delay_the_end)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	ASSERT_EQ(0, td_fetch_all(td));
 	ASSERT_EQ(0, td_start(td));
 	ASSERT_EQ(0, td_open_disk(td));
@@ -239,7 +225,6 @@ TEST_F(live, buffer_beside_the_word_is_refused)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(-EINVAL, td_io_cmd(td, UBLK_U_IO_COMMIT_AND_FETCH_REQ, 0,
 				     req.tag, 4096, (unsigned long)req.buf));
@@ -254,7 +239,6 @@ TEST_F(live, request_fails_if_its_place_is_taken)
 	char *buf = td_page_buf(4096, 1);
 	int i;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	ASSERT_EQ(0, occupy(&td->ring, 0, 4));
 	/* More than there are tags: each is there for the next. */
 	for (i = 0; i < 6; i++)
@@ -268,7 +252,6 @@ TEST_F(live, tag_serves_on_after_a_failure)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	ASSERT_EQ(0, occupy(&td->ring, 0, 4));
 	ASSERT_EQ(-EIO, td_wait(td, td_write(td, buf, 4096, TD_AREA, 0)));
 	ASSERT_EQ(0, io_uring_unregister_buffers(&td->ring));
@@ -284,7 +267,6 @@ TEST_F(live, request_fails_if_its_place_is_not_there)
 	struct testdev *td = &self->td;
 	char *buf = td_page_buf(4096, 1);
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	ASSERT_EQ(0, io_uring_unregister_buffers(&td->ring));
 	EXPECT_EQ(-EIO, td_wait(td, td_write(td, buf, 4096, TD_AREA, 0)));
 }
@@ -295,7 +277,6 @@ TEST_F(live, flush_does_not_mind_a_taken_place)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	ASSERT_EQ(0, occupy(&td->ring, 0, 4));
 	client = td_fsync(td);
 	ASSERT_EQ(0, td_next(td, &req));
@@ -309,14 +290,13 @@ static int live_with_fallback(struct testdev *td)
 	return go_live(td, UBLK_F_USER_COPY | UBLK_F_SUPPORT_ZERO_COPY);
 }
 
-TD_FIXTURE(fallback, live_with_fallback);
+TD_FIXTURE_WITH(fallback, UBLK_F_AUTO_BUF_REG, live_with_fallback);
 
 TEST_F(fallback, is_not_used_without_need)
 {
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(0, req.flags & UBLK_IO_F_NEED_REG_BUF);
 	EXPECT_EQ(td_auto_word(td, 0, req.tag), req.addr);
@@ -330,7 +310,7 @@ TEST_F(fallback, server_copies_by_itself)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG | UBLK_F_USER_COPY);
+	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	ASSERT_EQ(0, occupy(&td->ring, 0, 4));
 	client = td_write_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
@@ -355,7 +335,7 @@ TEST_F(fallback, server_registers_by_itself)
 	struct td_req req;
 	__u64 tag = 0;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG | UBLK_F_SUPPORT_ZERO_COPY);
+	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	ASSERT_EQ(0, occupy(&td->ring, 0, 4));
 	client = td_write_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
@@ -387,7 +367,7 @@ TEST_F(fallback, commit_on_another_ring_leaves_the_pages)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG | UBLK_F_SUPPORT_ZERO_COPY);
+	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	ASSERT_EQ(0, io_uring_queue_init(4, &ring, 0));
 	ASSERT_EQ(0, io_uring_register_buffers_sparse(&ring, 4));
 	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
@@ -417,7 +397,7 @@ TEST_F(fallback, commit_takes_whatever_is_in_the_place)
 	struct td_req first, second;
 	int a, b;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG | UBLK_F_SUPPORT_ZERO_COPY);
+	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	a = td_write_arrived(td, &first, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, a);
 	b = td_write(td, td_page_buf(4096, 2), 4096, TD_AREA + 8192, 0);
@@ -443,7 +423,6 @@ TEST_F(live, request_ends_with_the_ring_that_has_its_pages)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_AUTO_BUF_REG);
 	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	td_detach(td);

@@ -279,32 +279,27 @@ static void refit(struct __test_metadata *_metadata, struct tb *tb,
 	ASSERT_EQ(0, tb_init(tb, tb->td, 0, buffers, bytes));
 }
 
-TEST_F(live, fetch_without_a_buffer_ends_with_the_first_request)
+static void expect_no_room(struct __test_metadata *_metadata, struct tb *tb)
 {
-	struct tb *tb = &self->tb;
+	__u32 seq = tb_fetch(tb, 0);
 	int clients[3];
-	__u32 seq;
 
-	refit(_metadata, tb, 0, 0);
-	seq = tb_fetch(tb, 0);
-	send_reads(&self->td, clients, 3);
+	send_reads(tb->td, clients, 3);
 	EXPECT_EQ(-ENOBUFS, tb_result(tb, seq));
 	ASSERT_TRUE(wait_inflight(tb, 3));
 	expect_nothing_lost(_metadata, tb, clients, 3);
 }
 
+TEST_F(live, fetch_without_a_buffer_ends_with_the_first_request)
+{
+	refit(_metadata, &self->tb, 0, 0);
+	expect_no_room(_metadata, &self->tb);
+}
+
 TEST_F(live, fetch_with_a_buffer_too_small_for_a_tag_ends)
 {
-	struct tb *tb = &self->tb;
-	int clients[3];
-	__u32 seq;
-
-	refit(_metadata, tb, 4, 1);
-	seq = tb_fetch(tb, 0);
-	send_reads(&self->td, clients, 3);
-	EXPECT_EQ(-ENOBUFS, tb_result(tb, seq));
-	ASSERT_TRUE(wait_inflight(tb, 3));
-	expect_nothing_lost(_metadata, tb, clients, 3);
+	refit(_metadata, &self->tb, 4, 1);
+	expect_no_room(_metadata, &self->tb);
 }
 
 /* Reads and writes, as their data must not be lost, either. */

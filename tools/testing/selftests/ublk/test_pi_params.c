@@ -38,10 +38,10 @@ FIXTURE_VARIANT(value)
 static int add_with_integrity(struct testdev *td)
 {
 	pi_describe(td, &t10);
-	return td_features(td) & UBLK_F_INTEGRITY ? td_add(td) : 0;
+	return td_add(td);
 }
 
-TD_FIXTURE_OPS(value, add_with_integrity);
+TD_FIXTURE_OPS_WITH(value, UBLK_F_INTEGRITY, add_with_integrity);
 
 #define VALUE(name, result, statement)					\
 static void change_##name(struct ublk_params *p,			\
@@ -104,7 +104,6 @@ TEST_F(value, set_gives_the_expected_result)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_INTEGRITY);
 	variant->change(&td->params, &td->params.integrity);
 	EXPECT_EQ(variant->err, td_set_params(td));
 }
@@ -148,7 +147,7 @@ FIXTURE_VARIANT(disk)
 	const char *name;
 };
 
-TD_FIXTURE_OPS(disk, td_no_device);
+TD_FIXTURE_OPS_WITH(disk, UBLK_F_INTEGRITY, td_no_device);
 
 #define DISK(name_, block_shift, text, ...)				\
 FIXTURE_VARIANT_ADD(disk, name_)					\
@@ -185,7 +184,6 @@ TEST_F(disk, sysfs_shows_the_format)
 	struct testdev *td = &self->td;
 	char text[64];
 
-	REQUIRE_FEATURE(td, UBLK_F_INTEGRITY);
 	ASSERT_EQ(0, start_formatted(td, variant->shift, format));
 	ASSERT_EQ(0, td_sysfs_string(td, "integrity/format", text, sizeof(text)));
 	EXPECT_STREQ(variant->name, text);
@@ -208,7 +206,6 @@ TEST_F(disk, ioctl_tells_the_format)
 	struct logical_block_metadata_cap cap = { };
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_INTEGRITY);
 	ASSERT_EQ(0, start_formatted(td, variant->shift, format));
 	ASSERT_EQ(0, ioctl(td->bdev, FS_IOC_GETLBMD_CAP, &cap));
 	EXPECT_EQ(format->flags, cap.lbmd_flags);

@@ -6,13 +6,11 @@
 
 static int live_with_shmem(struct tb *tb, struct testdev *td)
 {
-	if (!(td_features(td) & UBLK_F_SHMEM_ZC))
-		return 0;
 	td->info.flags |= UBLK_F_SHMEM_ZC;
 	return tb_go_live(tb, td);
 }
 
-TB_FIXTURE(live, live_with_shmem);
+TB_FIXTURE_WITH(live, UBLK_F_SHMEM_ZC, live_with_shmem);
 
 /* What the server was told of the one request that it has. */
 static struct td_req told(struct tb *tb)
@@ -39,10 +37,8 @@ TEST_F(live, write_is_found)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	tb_fetch(tb, 0);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	fill(sh.client + PAGE, PAGE, 5);
 	poison(td, PAGE);
 	client = td_write(td, sh.client + PAGE, PAGE, TD_AREA, 0);
@@ -63,10 +59,8 @@ TEST_F(live, read_is_found)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	tb_fetch(tb, 0);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	client = td_read(td, sh.client, PAGE, TD_AREA);
 	ASSERT_EQ(0, tb_wait_tags(tb, 1));
 	req = told(tb);
@@ -87,10 +81,8 @@ TEST_F(live, memory_elsewhere_is_copied)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	tb_fetch(tb, 0);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	/* Every tag serves one that is found, and then one that is not. */
 	for (int i = 0; i < 16; i++) {
 		client = td_write(td, i % 2 ? mem : sh.client, PAGE, TD_AREA, 0);
@@ -113,9 +105,7 @@ TEST_F(live, unregister_waits_for_a_tag_in_the_queue)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	client = td_read(td, sh.client, PAGE, TD_AREA);
 	ASSERT_TRUE(td_wait_inflight(td, 1));
 	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_UNREG_BUF, 0));

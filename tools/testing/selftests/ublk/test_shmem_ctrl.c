@@ -11,13 +11,11 @@
 
 static int add_with_shmem(struct testdev *td)
 {
-	if (!(td_features(td) & UBLK_F_SHMEM_ZC))
-		return 0;
 	td->info.flags |= UBLK_F_SHMEM_ZC;
 	return td_add(td);
 }
 
-TD_FIXTURE(device, add_with_shmem);
+TD_FIXTURE_WITH(device, UBLK_F_SHMEM_ZC, add_with_shmem);
 TD_FIXTURE(plain, td_add);
 
 static int reg_pages(struct testdev *td, const char *addr, unsigned int nr)
@@ -32,7 +30,6 @@ TEST_F(device, register_returns_the_lowest_free_index)
 	struct testdev *td = &self->td;
 	char *mem = td_page_buf(4 * PAGE, 1);
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	EXPECT_EQ(0, reg_pages(td, mem, 1));
 	EXPECT_EQ(1, reg_pages(td, mem + PAGE, 1));
 	EXPECT_EQ(2, reg_pages(td, mem + 2 * PAGE, 1));
@@ -45,7 +42,6 @@ TEST_F(device, unregister_of_nothing_is_refused)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	EXPECT_EQ(-EINVAL, unreg(td, -1));
 	EXPECT_EQ(-EINVAL, unreg(td, 65536));
 	EXPECT_EQ(-ENOENT, unreg(td, 65535));
@@ -56,7 +52,6 @@ TEST_F(device, unregister_works_once)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, reg_pages(td, td_page_buf(PAGE, 1), 1));
 	EXPECT_EQ(0, unreg(td, 0));
 	EXPECT_EQ(-ENOENT, unreg(td, 0));
@@ -67,7 +62,6 @@ TEST_F(device, unregister_looks_at_half_of_the_word)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, reg_pages(td, td_page_buf(PAGE, 1), 1));
 	EXPECT_EQ(0, unreg(td, 1ULL << 32));
 }
@@ -87,7 +81,6 @@ TEST_F(device, payload_has_to_be_there)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	EXPECT_EQ(-EFAULT, td_ctl_buf(td, UBLK_U_CMD_REG_BUF, (void *)1, 24, 0));
 }
 
@@ -103,7 +96,6 @@ TEST_F(device, payload_may_be_short_or_long)
 		.more = "not looked at",
 	};
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	/* No length, then no flags. */
 	EXPECT_EQ(-EINVAL, td_ctl_buf(td, UBLK_U_CMD_REG_BUF, NULL, 0, 0));
 	EXPECT_EQ(-EINVAL, td_ctl_buf(td, UBLK_U_CMD_REG_BUF, &payload, 8, 0));
@@ -124,7 +116,7 @@ FIXTURE_VARIANT(odd)
 	struct ublk_shmem_buf_reg reg;
 };
 
-TD_FIXTURE_OPS(odd, add_with_shmem);
+TD_FIXTURE_OPS_WITH(odd, UBLK_F_SHMEM_ZC, add_with_shmem);
 
 /* There is no memory at any of these addresses: that is found out later. */
 FIXTURE_VARIANT_ADD(odd, flag) { .reg = { .addr = PAGE, .len = PAGE, .flags = 2 } };
@@ -144,7 +136,6 @@ TEST_F(odd, registration_is_refused)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	EXPECT_EQ(-EINVAL, ublk_reg_buf(&td->ctrl, td->id, &variant->reg));
 }
 
@@ -152,7 +143,6 @@ TEST_F(device, length_of_4_gib_is_in_order)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	/* But there is no memory. */
 	EXPECT_EQ(-EFAULT, reg_memory(td, (void *)(uintptr_t)PAGE, 4ULL << 30, 0));
 }
@@ -162,7 +152,6 @@ TEST_F(device, memory_has_to_be_there)
 	struct testdev *td = &self->td;
 	char *mem = td_page_buf(3 * PAGE, 1);
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, munmap(mem + 2 * PAGE, PAGE));
 	EXPECT_EQ(-EFAULT, reg_pages(td, mem + 2 * PAGE, 1));
 	EXPECT_EQ(-EFAULT, reg_pages(td, mem, 3));
@@ -175,7 +164,6 @@ TEST_F(device, memory_has_to_be_writable_unless_it_need_not)
 	struct testdev *td = &self->td;
 	char *mem = td_page_buf(PAGE, 1);
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, mprotect(mem, PAGE, PROT_READ));
 	EXPECT_EQ(-EFAULT, reg_pages(td, mem, 1));
 	EXPECT_EQ(0, reg_memory(td, mem, PAGE, UBLK_SHMEM_BUF_READ_ONLY));
@@ -186,7 +174,6 @@ TEST_F(device, page_is_registered_once)
 	struct testdev *td = &self->td;
 	char *mem = td_page_buf(4 * PAGE, 1);
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, reg_pages(td, mem + 2 * PAGE, 1));
 	EXPECT_EQ(-EEXIST, reg_pages(td, mem + 2 * PAGE, 1));
 	/* Some of it can be had, and is not kept. */
@@ -203,7 +190,6 @@ TEST_F(device, page_appears_once_in_a_buffer)
 	char *mem = td_page_buf(3 * PAGE, 0);
 	struct shared sh;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, share(&sh, PAGE));
 	for (int i = 0; i < 3; i++)
 		ASSERT_EQ(mem + i * PAGE,
@@ -220,7 +206,6 @@ TEST_F(device, untouched_memory_is_registered_page_by_page)
 	struct testdev *td = &self->td;
 	char *mem = td_page_buf(4 * PAGE, 0);
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	EXPECT_EQ(0, reg_memory(td, mem, 2 * PAGE, UBLK_SHMEM_BUF_READ_ONLY));
 	EXPECT_EQ(1, reg_memory(td, mem + 2 * PAGE, 2 * PAGE,
 				UBLK_SHMEM_BUF_READ_ONLY));
@@ -235,7 +220,6 @@ TEST_F(device, many_buffers_come_and_go)
 	char *mem = td_page_buf(MANY * PAGE, 0);
 	unsigned int i;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	for (i = 0; i < MANY; i++)
 		ASSERT_EQ(i, reg_pages(td, mem + i * PAGE, 1));
 	for (i = 0; i < MANY; i += 5)
@@ -297,7 +281,6 @@ TEST_F(device, pages_are_pinned_while_they_are_registered)
 	char *mem = td_page_buf(PINS * PAGE, 1);
 	long before = count_pins();
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	if (before < 0)
 		SKIP(return, "kernel that does not count pins");
 	ASSERT_EQ(0, reg_pages(td, mem, PINS));
@@ -312,7 +295,6 @@ TEST_F(device, pages_are_unpinned_when_registration_fails)
 	char *mem = td_page_buf(PINS * PAGE, 1);
 	long before;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, reg_pages(td, mem + (PINS - 2) * PAGE, 1));
 	ASSERT_EQ(0, munmap(mem + (PINS - 1) * PAGE, PAGE));
 	before = count_pins();
@@ -330,7 +312,6 @@ TEST_F(device, pages_are_unpinned_when_the_device_goes)
 	char *mem = td_page_buf(PINS * PAGE, 1);
 	long before = count_pins();
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	if (before < 0)
 		SKIP(return, "kernel that does not count pins");
 	ASSERT_EQ(0, reg_pages(td, mem, PINS));
@@ -359,7 +340,6 @@ TEST_F(device, pages_count_against_the_limit)
 	struct testdev *td = &self->td;
 	char *mem = td_page_buf(2 * LIMIT * PAGE, 1);
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	become_limited();
 	EXPECT_EQ(-ENOMEM, reg_pages(td, mem, LIMIT + 1));
 	EXPECT_EQ(0, reg_pages(td, mem, LIMIT - 1));
@@ -375,7 +355,6 @@ TEST_F(device, limit_comes_before_the_memory)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	become_limited();
 	EXPECT_EQ(-ENOMEM, reg_pages(td, (char *)(uintptr_t)PAGE, LIMIT + 1));
 	EXPECT_EQ(-EFAULT, reg_pages(td, (char *)(uintptr_t)PAGE, LIMIT));
@@ -387,7 +366,6 @@ TEST_F(device, failure_costs_nothing)
 	struct testdev *td = &self->td;
 	char *mem = td_page_buf(LIMIT * PAGE, 1);
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, reg_pages(td, mem, 1));
 	become_limited();
 	EXPECT_EQ(-EFAULT, reg_pages(td, (char *)(uintptr_t)PAGE, LIMIT));
@@ -401,7 +379,6 @@ TEST_F(device, limit_is_not_for_who_may_lock_memory)
 	struct testdev *td = &self->td;
 	struct rlimit limit = { LIMIT * PAGE, LIMIT * PAGE };
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, setrlimit(RLIMIT_MEMLOCK, &limit));
 	EXPECT_EQ(0, reg_pages(td, td_page_buf(2 * LIMIT * PAGE, 1), 2 * LIMIT));
 }
@@ -425,7 +402,6 @@ TEST_F(device, pages_of_a_process_that_is_gone_count)
 	struct testdev *td = &self->td;
 	char *mem = td_page_buf(PAGE, 1);
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, td_in_child(reg_to_the_limit, td));
 	become_limited();
 	EXPECT_EQ(-ENOMEM, reg_pages(td, mem, 1));
@@ -451,7 +427,6 @@ TEST_F(device, pages_of_a_device_that_is_gone_do_not_count)
 	struct testdev *td = &self->td;
 	struct second_try t = { td, td_page_buf(LIMIT * PAGE, 1) };
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	become_limited();
 	ASSERT_EQ(0, reg_pages(td, t.mem, LIMIT));
 	ASSERT_EQ(0, td_ctl(td, UBLK_U_CMD_DEL_DEV, 0));
@@ -467,20 +442,17 @@ static int add_for_user(struct testdev *td)
 {
 	int ret;
 
-	if (!(td_features(td) & UBLK_F_SHMEM_ZC))
-		return 0;
 	td->info.flags |= UBLK_F_SHMEM_ZC;
 	ret = add_unprivileged(td);
 	return ret ? ret : hand_over(td, "c", USER, 0600);
 }
 
-TD_FIXTURE(user, add_for_user);
+TD_FIXTURE_WITH(user, UBLK_F_SHMEM_ZC, add_for_user);
 
 TEST_F(user, may_share_memory)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	EXPECT_TRUE(td->info.flags & UBLK_F_SHMEM_ZC);
 	become(USER, USER);
 	EXPECT_EQ(0, reg_pages(td, td_page_buf(PAGE, 1), 1));
@@ -492,7 +464,6 @@ TEST_F(user, has_a_limit)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	become_limited();
 	set_admin(false);
 	EXPECT_EQ(-ENOMEM, reg_pages(td, td_page_buf(PAGE, 1), LIMIT + 1));
@@ -503,7 +474,6 @@ TEST_F(user, shares_no_memory_with_the_device_of_another)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	become(OTHER_USER, OTHER_USER);
 	EXPECT_EQ(-EACCES, reg_pages(td, td_page_buf(PAGE, 1), 1));
 	EXPECT_EQ(-EACCES, unreg(td, 0));
@@ -515,7 +485,6 @@ TEST_F(user, has_to_name_the_device)
 	struct testdev *td = &self->td;
 	struct ublk_shmem_buf_reg reg = { };
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	EXPECT_EQ(-EINVAL, td_ctl_buf(td, UBLK_U_CMD_REG_BUF, &reg, sizeof(reg), 0));
 }
 

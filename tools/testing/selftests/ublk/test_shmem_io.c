@@ -17,7 +17,7 @@ static int live_with_shmem(struct testdev *td)
 	return go_live_shared(td, 0);
 }
 
-TD_FIXTURE(live, live_with_shmem);
+TD_FIXTURE_WITH(live, UBLK_F_SHMEM_ZC, live_with_shmem);
 
 /* -- what it is for -------------------------------------------------------- */
 
@@ -28,9 +28,7 @@ TEST_F(live, write_is_found_where_the_client_has_it)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	fill(sh.client + 3 * PAGE, PAGE, 5);
 	client = write_arrived(td, &req, sh.client + 3 * PAGE, PAGE);
 	ASSERT_LE(0, client);
@@ -50,9 +48,7 @@ TEST_F(live, read_is_filled_where_the_client_has_it)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	client = td_read_arrived(td, &req, sh.client + 5 * PAGE, PAGE);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(UBLK_IO_OP_READ, req.op);
@@ -69,9 +65,7 @@ TEST_F(live, data_may_begin_anywhere_and_span_pages)
 	struct testdev *td = &self->td;
 	struct shared sh;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	EXPECT_EQ(0, write_is_found(td, sh.client, 512, 0, 0));
 	EXPECT_EQ(0, write_is_found(td, sh.client + 512, 512, 0, 512));
 	EXPECT_EQ(0, write_is_found(td, sh.client + PAGE - 512, 1024, 0, PAGE - 512));
@@ -89,9 +83,7 @@ TEST_F(live, data_of_many_pages_is_all_there)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	client = td_read_arrived(td, &req, sh.client + 512, TD_BUF_BYTES);
 	ASSERT_LE(0, client);
 	ASSERT_TRUE(is_at(&req, 0, 512));
@@ -107,11 +99,8 @@ TEST_F(live, each_buffer_has_its_index)
 	struct testdev *td = &self->td;
 	struct shared a, b;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&a, SHARED_BYTES));
-	ASSERT_EQ(0, share(&b, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &a));
-	ASSERT_EQ(1, reg_shared(td, &b));
+	ASSERT_EQ(0, share_buffer(td, &a));
+	ASSERT_EQ(1, share_buffer(td, &b));
 	for (int i = 0; i < 4; i++) {
 		ASSERT_EQ(0, write_is_found(td, a.client + i * PAGE, PAGE, 0, i * PAGE));
 		ASSERT_EQ(0, write_is_found(td, b.client + i * PAGE, PAGE, 1, i * PAGE));
@@ -124,7 +113,6 @@ TEST_F(live, part_of_a_file_is_a_buffer)
 	struct testdev *td = &self->td;
 	struct shared sh;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
 	ASSERT_EQ(0, reg_memory(td, sh.server + 8 * PAGE, 8 * PAGE, 0));
 	EXPECT_EQ(0, write_is_found(td, sh.client + 9 * PAGE, PAGE, 0, PAGE));
@@ -144,7 +132,6 @@ TEST_F(live, scattered_pages_are_one_buffer)
 	char *mem = td_page_buf(SCATTERED * PAGE, 0);
 	struct shared sh;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, share(&sh, SCATTERED * PAGE));
 	fill(sh.client, sh.len, 1);
 	for (unsigned int i = 0; i < SCATTERED; i++)
@@ -170,9 +157,7 @@ TEST_F(live, memory_elsewhere_is_copied)
 	struct testdev *td = &self->td;
 	struct shared sh;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	EXPECT_EQ(0, write_is_copied(td, td_page_buf(2 * PAGE, 9), 2 * PAGE));
 	EXPECT_EQ(0, read_is_copied(td, td_page_buf(2 * PAGE, 0), 2 * PAGE));
 }
@@ -182,9 +167,7 @@ TEST_F(live, memory_that_was_taken_back_is_copied)
 	struct testdev *td = &self->td;
 	struct shared sh;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	ASSERT_EQ(0, write_is_found(td, sh.client, PAGE, 0, 0));
 	ASSERT_EQ(0, unreg(td, 0));
 	EXPECT_EQ(0, write_is_copied(td, sh.client, PAGE));
@@ -200,9 +183,7 @@ TEST_F(live, requests_without_data_are_in_no_memory)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	/* Every tag has served one that was. */
 	for (int i = 0; i < 16; i++)
 		ASSERT_EQ(0, write_is_found(td, sh.client, PAGE, 0, 0));
@@ -235,7 +216,7 @@ FIXTURE_VARIANT(pieces)
 	bool found;
 };
 
-TD_FIXTURE_OPS(pieces, live_with_shmem);
+TD_FIXTURE_OPS_WITH(pieces, UBLK_F_SHMEM_ZC, live_with_shmem);
 
 FIXTURE_VARIANT_ADD(pieces, that_follow_each_other) {
 	.page = { 1, 2, 3 }, .nr = 3, .found = true };
@@ -279,7 +260,6 @@ TEST_F(pieces, are_found_if_they_are_one)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
 	ASSERT_EQ(0, reg_two_parts(td, &sh));
 	for (unsigned int i = 0; i < variant->nr; i++) {
@@ -309,7 +289,6 @@ TEST_F(live, memory_that_cannot_be_written_serves_writes_only)
 	struct testdev *td = &self->td;
 	struct shared sh;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
 	ASSERT_EQ(0, mprotect(sh.server, sh.len, PROT_READ));
 	ASSERT_EQ(0, reg_memory(td, sh.server, sh.len, UBLK_SHMEM_BUF_READ_ONLY));
@@ -326,7 +305,6 @@ TEST_F(live, private_memory_is_shared_within_a_process)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, reg_memory(td, mem, 4 * PAGE, 0));
 	EXPECT_EQ(0, write_is_found(td, mem + PAGE, 2 * PAGE, 0, PAGE));
 	client = td_read_arrived(td, &req, mem, PAGE);
@@ -343,7 +321,6 @@ TEST_F(live, untouched_memory_stays_that_of_its_owner)
 	struct testdev *td = &self->td;
 	char *mem = td_page_buf(PAGE, 0), *other = td_page_buf(PAGE, 0);
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, reg_memory(td, mem, PAGE, UBLK_SHMEM_BUF_READ_ONLY));
 	EXPECT_EQ(0, write_is_copied(td, other, PAGE));
 	fill(mem, PAGE, 3);
@@ -387,9 +364,7 @@ TEST_F(live, clients_memory_is_found_in_another_process)
 	struct shared sh;
 	pid_t pid;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
 	pid = start_client(&(struct in_child) { path, sh.client + PAGE, true });
 	ASSERT_LT(0, pid);
@@ -408,7 +383,6 @@ TEST_F(live, private_memory_is_not_that_of_a_child)
 	struct td_req req;
 	pid_t pid;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, reg_memory(td, mem, 2 * PAGE, 0));
 	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
 	for (int scribble = 0; scribble < 2; scribble++) {
@@ -431,7 +405,6 @@ TEST_F(live, memory_belongs_to_one_device)
 	struct testdev other;
 	struct shared sh;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
 	ASSERT_TRUE(td_init(&other));
 	other.info.flags |= UBLK_F_SHMEM_ZC;
@@ -480,7 +453,6 @@ TEST_F(live, huge_page_is_one_piece)
 	struct shared sh;
 	int ret;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	if (before < 0)
 		SKIP(return, "kernel without hugetlb");
 	write_knob(HUGE_PAGES, before + 2);
@@ -511,7 +483,6 @@ TEST_F(live, pages_may_be_in_huge_ones)
 	struct testdev *td = &self->td;
 	char *mem = td_page_buf(2 * HUGE, 0);
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	mem = (void *)(((uintptr_t)mem + HUGE - 1) & -(uintptr_t)HUGE);
 	madvise(mem, HUGE, MADV_HUGEPAGE);
 	fill(mem, HUGE, 1);

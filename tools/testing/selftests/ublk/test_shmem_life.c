@@ -18,8 +18,8 @@ static int live_with_reissue(struct testdev *td)
 	return go_live_shared(td, UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE);
 }
 
-TD_FIXTURE(live, live_with_shmem);
-TD_FIXTURE(reissue, live_with_reissue);
+TD_FIXTURE_WITH(live, UBLK_F_SHMEM_ZC, live_with_shmem);
+TD_FIXTURE_WITH(reissue, UBLK_F_SHMEM_ZC, live_with_reissue);
 
 /* -- the lives of disks and servers ---------------------------------------- */
 
@@ -28,9 +28,7 @@ TEST_F(live, buffer_outlives_the_disk)
 	struct testdev *td = &self->td;
 	struct shared sh;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	ASSERT_EQ(0, write_is_found(td, sh.client, PAGE, 0, 0));
 	td_close_disk(td);
 	ASSERT_EQ(0, td_ctl(td, UBLK_U_CMD_STOP_DEV, 0));
@@ -46,9 +44,7 @@ TEST_F(reissue, buffer_outlives_the_server)
 	struct testdev *td = &self->td;
 	struct shared sh;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	td_detach(td);
 	ASSERT_TRUE(td_wait_state(td, UBLK_S_DEV_QUIESCED));
 	ASSERT_EQ(0, td_recover(td));
@@ -75,7 +71,6 @@ TEST_F(live, buffer_outlives_who_registered_it)
 	struct testdev *td = &self->td;
 	struct shared sh;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
 	ASSERT_EQ(0, td_in_child(reg_in_child, &(struct in_child) { td, sh.client }));
 	EXPECT_EQ(0, write_is_found(td, sh.client, PAGE, 0, 0));
@@ -87,9 +82,7 @@ TEST_F(live, buffer_outlives_its_mapping)
 	struct testdev *td = &self->td;
 	struct shared sh;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	ASSERT_EQ(0, munmap(sh.server, sh.len));
 	EXPECT_EQ(0, write_is_found(td, sh.client, PAGE, 0, 0));
 }
@@ -100,9 +93,7 @@ TEST_F(live, new_pages_of_a_file_are_not_in_the_buffer)
 	struct testdev *td = &self->td;
 	struct shared sh;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	ASSERT_EQ(0, ftruncate(sh.fd, PAGE));
 	ASSERT_EQ(0, ftruncate(sh.fd, SHARED_BYTES));
 	EXPECT_EQ(0, write_is_found(td, sh.client, PAGE, 0, 0));
@@ -119,7 +110,6 @@ TEST_F(reissue, request_that_was_held_is_found_in_a_new_buffer)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
 	td_detach(td);
 	ASSERT_TRUE(td_wait_state(td, UBLK_S_DEV_QUIESCED));
@@ -143,9 +133,7 @@ TEST_F(reissue, request_that_was_found_is_copied_for_the_next_server)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	fill(sh.client, PAGE, 5);
 	client = write_arrived(td, &req, sh.client, PAGE);
 	ASSERT_LE(0, client);
@@ -167,9 +155,7 @@ TEST_F(reissue, request_that_was_found_is_so_again)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	client = td_read_arrived(td, &req, sh.client, PAGE);
 	ASSERT_LE(0, client);
 	ASSERT_TRUE(is_at(&req, 0, 0));
@@ -191,7 +177,6 @@ TEST_F(live, register_does_not_wait_for_requests)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
 	fill(sh.client, PAGE, 5);
 	client = write_arrived(td, &req, sh.client, PAGE);
@@ -231,9 +216,7 @@ TEST_F(live, unregister_waits_for_the_server)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	client = td_read_arrived(td, &req, sh.client, PAGE);
 	ASSERT_LE(0, client);
 	ASSERT_TRUE(is_at(&req, 0, 0));
@@ -256,11 +239,8 @@ TEST_F(live, unregister_does_not_wait_for_other_requests)
 	struct shared a, b;
 	int first, second;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&a, SHARED_BYTES));
-	ASSERT_EQ(0, share(&b, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &a));
-	ASSERT_EQ(1, reg_shared(td, &b));
+	ASSERT_EQ(0, share_buffer(td, &a));
+	ASSERT_EQ(1, share_buffer(td, &b));
 	/* Every tag has served one of this buffer. */
 	for (int i = 0; i < 16; i++)
 		ASSERT_EQ(0, write_is_found(td, a.client, PAGE, 0, 0));
@@ -282,9 +262,7 @@ TEST_F(live, unregister_can_be_interrupted_and_repeated)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	client = td_read_arrived(td, &req, sh.client, PAGE);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(-EINTR, unreg_and_interrupt(td, 0));
@@ -308,9 +286,7 @@ TEST_F(live, unregister_ends_with_the_server)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	client = td_read_arrived(td, &req, sh.client, PAGE);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(0, begin_unreg(td, sh.client + PAGE));
@@ -339,9 +315,7 @@ TEST_F(live, unregister_lets_its_process_die)
 	int client;
 	pid_t pid;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	client = td_read_arrived(td, &req, sh.client, PAGE);
 	ASSERT_LE(0, client);
 	pid = start_unreg(td);
@@ -523,7 +497,6 @@ TEST_F(live, data_is_right_while_buffers_come_and_go)
 	pthread_t thread;
 	int ret = 0, round;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, share(&c.sh, REGIONS * REGION_PAGES * PAGE));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, churn_buffers, &c));
 	for (round = 0; !ret && round < ROUNDS; round++)

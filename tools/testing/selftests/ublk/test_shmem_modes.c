@@ -10,7 +10,7 @@ static int live_with_shmem(struct testdev *td)
 	return go_live_shared(td, 0);
 }
 
-TD_FIXTURE(live, live_with_shmem);
+TD_FIXTURE_WITH(live, UBLK_F_SHMEM_ZC, live_with_shmem);
 
 /* -- answers --------------------------------------------------------------- */
 
@@ -21,9 +21,7 @@ TEST_F(live, rest_of_a_short_write_is_found_too)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	client = write_arrived(td, &req, sh.client + PAGE, 4 * PAGE);
 	ASSERT_LE(0, client);
 	ASSERT_TRUE(is_at(&req, 0, PAGE));
@@ -42,9 +40,7 @@ TEST_F(live, rest_of_a_short_read_is_found_too)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	client = td_read_arrived(td, &req, sh.client, 2 * PAGE);
 	ASSERT_LE(0, client);
 	fill(sh.server, PAGE, 1);
@@ -66,9 +62,7 @@ TEST_F(live, rest_is_copied_if_its_memory_was_taken_back)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	client = td_read_arrived(td, &req, sh.client, 2 * PAGE);
 	ASSERT_LE(0, client);
 	ASSERT_TRUE(is_at(&req, 0, 0));
@@ -93,7 +87,6 @@ TEST_F(live, rest_is_found_if_only_that_is_shared)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
 	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
 	ASSERT_EQ(0, reg_memory(td, sh.server + PAGE, PAGE, 0));
 	fill(sh.client, 2 * PAGE, 4);
@@ -119,7 +112,7 @@ FIXTURE_VARIANT(answer)
 	int client;
 };
 
-TD_FIXTURE_OPS(answer, live_with_shmem);
+TD_FIXTURE_OPS_WITH(answer, UBLK_F_SHMEM_ZC, live_with_shmem);
 
 FIXTURE_VARIANT_ADD(answer, nothing_to_a_read) { .client = -EIO };
 FIXTURE_VARIANT_ADD(answer, nothing_to_a_write) { .write = true, .client = 8192 };
@@ -136,9 +129,7 @@ TEST_F(answer, means_what_it_means_elsewhere)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	client = variant->write ? td_write_arrived(td, &req, sh.client, 8192) :
 				  td_read_arrived(td, &req, sh.client, 8192);
 	ASSERT_LE(0, client);
@@ -154,7 +145,7 @@ static int live_with_get_data(struct testdev *td)
 	return go_live_shared(td, UBLK_F_NEED_GET_DATA);
 }
 
-TD_FIXTURE(get_data, live_with_get_data);
+TD_FIXTURE_WITH(get_data, UBLK_F_SHMEM_ZC, live_with_get_data);
 
 TEST_F(get_data, found_write_is_not_announced)
 {
@@ -163,9 +154,7 @@ TEST_F(get_data, found_write_is_not_announced)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	fill(sh.client, PAGE, 4);
 	client = write_arrived(td, &req, sh.client, PAGE);
 	ASSERT_LE(0, client);
@@ -190,9 +179,7 @@ TEST_F(get_data, other_write_is_announced)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	for (int i = 0; i < 8; i++)
 		ASSERT_EQ(0, write_is_found(td, sh.client, PAGE, 0, 0));
 	client = write_arrived(td, &req, buf, PAGE);
@@ -211,7 +198,7 @@ static int live_with_user_copy(struct testdev *td)
 	return go_live_shared(td, UBLK_F_USER_COPY);
 }
 
-TD_FIXTURE(user_copy, live_with_user_copy);
+TD_FIXTURE_WITH(user_copy, UBLK_F_SHMEM_ZC | UBLK_F_USER_COPY, live_with_user_copy);
 
 TEST_F(user_copy, server_may_use_either_way)
 {
@@ -221,9 +208,7 @@ TEST_F(user_copy, server_may_use_either_way)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC | UBLK_F_USER_COPY);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	fill(sh.client, PAGE, 4);
 	client = td_write_arrived(td, &req, sh.client, PAGE);
 	ASSERT_LE(0, client);
@@ -244,7 +229,7 @@ static int live_with_zero_copy(struct testdev *td)
 	return go_live_shared(td, UBLK_F_SUPPORT_ZERO_COPY);
 }
 
-TD_FIXTURE(zero_copy, live_with_zero_copy);
+TD_FIXTURE_WITH(zero_copy, UBLK_F_SHMEM_ZC | UBLK_F_SUPPORT_ZERO_COPY, live_with_zero_copy);
 
 TEST_F(zero_copy, server_may_use_either_way)
 {
@@ -254,9 +239,7 @@ TEST_F(zero_copy, server_may_use_either_way)
 	struct td_req req;
 	struct shared sh;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC | UBLK_F_SUPPORT_ZERO_COPY);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	fill(sh.client, PAGE, 4);
 	client = td_write_arrived(td, &req, sh.client, PAGE);
 	ASSERT_LE(0, client);
@@ -276,7 +259,7 @@ static int live_with_auto_buf(struct testdev *td)
 	return go_live_shared(td, UBLK_F_AUTO_BUF_REG);
 }
 
-TD_FIXTURE(auto_buf, live_with_auto_buf);
+TD_FIXTURE_WITH(auto_buf, UBLK_F_SHMEM_ZC | UBLK_F_AUTO_BUF_REG, live_with_auto_buf);
 
 TEST_F(auto_buf, pages_are_registered_all_the_same)
 {
@@ -286,9 +269,7 @@ TEST_F(auto_buf, pages_are_registered_all_the_same)
 	struct td_req req;
 	struct shared sh;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC | UBLK_F_AUTO_BUF_REG);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	fill(sh.client, PAGE, 4);
 	client = td_write_arrived(td, &req, sh.client, PAGE);
 	ASSERT_LE(0, client);
@@ -313,9 +294,7 @@ TEST_F(auto_buf, request_without_a_place_is_found_too)
 	struct shared sh;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SHMEM_ZC | UBLK_F_AUTO_BUF_REG);
-	ASSERT_EQ(0, share(&sh, SHARED_BYTES));
-	ASSERT_EQ(0, reg_shared(td, &sh));
+	ASSERT_EQ(0, share_buffer(td, &sh));
 	ASSERT_EQ(0, io_uring_unregister_buffers(&td->ring));
 	client = td_write_arrived(td, &req, sh.client, PAGE);
 	ASSERT_LE(0, client);

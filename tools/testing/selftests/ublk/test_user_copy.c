@@ -14,12 +14,10 @@ static int live_with_user_copy(struct testdev *td)
 	td->info.flags |= UBLK_F_USER_COPY;
 	td->info.max_io_buf_bytes = BIG;
 	td->params.basic.max_sectors = BIG >> UBLK_SECTOR_SHIFT;
-	if (!(td_features(td) & UBLK_F_USER_COPY))
-		return 0;
 	return td_go_live(td);
 }
 
-TD_FIXTURE(live, live_with_user_copy);
+TD_FIXTURE_WITH(live, UBLK_F_USER_COPY, live_with_user_copy);
 
 /* -- what it is for -------------------------------------------------------- */
 
@@ -30,7 +28,6 @@ TEST_F(live, server_takes_the_data_of_a_write)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	client = td_write_arrived(td, &req, buf, 8192);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(0, req.addr);
@@ -47,7 +44,6 @@ TEST_F(live, server_brings_the_data_of_a_read)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	client = td_read_arrived(td, &req, buf, 8192);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(8192, td_bring(td, &req, mine, 8192, 0));
@@ -63,7 +59,6 @@ TEST_F(live, data_is_brought_in_parts_of_any_size)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	client = td_read_arrived(td, &req, buf, 8192);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(8191 - 4097, td_bring(td, &req, mine + 4097, 8191 - 4097, 4097));
@@ -85,7 +80,6 @@ TEST_F(live, data_in_several_pieces_is_taken_as_one)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	client = td_writev(td, iov, 3, TD_AREA);
 	ASSERT_EQ(0, td_next(td, &req));
 	ASSERT_EQ(5632, td_take(td, &req, mine, 5632, 0));
@@ -118,7 +112,6 @@ TEST_F(live, any_thread_takes_the_data)
 	struct td_req req;
 	struct other other = { td, &req, mine };
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	ASSERT_LE(0, td_write_arrived(td, &req, buf, 4096));
 	EXPECT_EQ(4096, td_in_thread(take_from_here, &other));
 	EXPECT_EQ(0, memcmp(buf, mine, 4096));
@@ -133,7 +126,6 @@ TEST_F(live, copy_ends_with_the_request)
 	char *mine = td_page_buf(8192, 0);
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(4096, td_take(td, &req, mine, 8192, 0));
 	EXPECT_EQ(96, td_take(td, &req, mine, 8192, 4000));
@@ -147,7 +139,6 @@ TEST_F(live, copy_beyond_the_request_is_refused)
 	struct td_req req;
 	char c;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(-EINVAL, td_take(td, &req, &c, 1, 4097));
 	EXPECT_EQ(-EINVAL, td_take(td, &req, &c, 1, (1U << 25) - 1));
@@ -160,7 +151,6 @@ TEST_F(live, fault_makes_a_copy_short)
 	char *mine = td_page_buf(8192, 0);
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	mprotect(mine + 4096, 4096, PROT_NONE);
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(8192, 1), 8192));
 	EXPECT_EQ(4096, td_take(td, &req, mine, 8192, 0));
@@ -174,7 +164,6 @@ TEST_F(live, copy_in_the_wrong_direction_is_refused)
 	char *mine = td_page_buf(4096, 0);
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(-EACCES, td_bring(td, &req, mine, 4096, 0));
 	td_answer(td, &req, 4096);
@@ -190,7 +179,7 @@ static int live_with_cache(struct testdev *td)
 	return live_with_user_copy(td);
 }
 
-TD_FIXTURE(cached, live_with_cache);
+TD_FIXTURE_WITH(cached, UBLK_F_USER_COPY, live_with_cache);
 
 TEST_F(cached, flush_has_no_data)
 {
@@ -198,7 +187,6 @@ TEST_F(cached, flush_has_no_data)
 	struct td_req req;
 	char c;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	td_fsync(td);
 	ASSERT_EQ(0, td_next(td, &req));
 	ASSERT_EQ(UBLK_IO_OP_FLUSH, req.op);
@@ -231,7 +219,6 @@ TEST_F(live, idle_tag_has_no_data)
 {
 	struct td_req req = { .tag = 3 };
 
-	REQUIRE_FEATURE(&self->td, UBLK_F_USER_COPY);
 	EXPECT_EQ(-EINVAL, take_when_idle(&self->td, &req));
 	EXPECT_EQ(-EINVAL, bring_when_idle(&self->td, &req));
 }
@@ -241,7 +228,6 @@ TEST_F(live, committed_request_has_no_data)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
 	EXPECT_EQ(-EINVAL, take_when_idle(td, &req));
@@ -253,7 +239,6 @@ TEST_F(live, place_that_is_not_there_has_no_data)
 	struct td_req no_tag = { .tag = 4 }, no_queue = { .queue = 1 };
 	char c;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	EXPECT_EQ(-EINVAL, td_take(td, &no_tag, &c, 1, 0));
 	EXPECT_EQ(-EINVAL, td_take(td, &no_queue, &c, 1, 0));
 	EXPECT_EQ(-1, pread(td->cdev, &c, 1, 0));
@@ -269,7 +254,6 @@ TEST_F(live, stopped_device_has_no_data)
 	struct td_req req = { };
 	char c;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	ASSERT_EQ(0, td_ctl(td, UBLK_U_CMD_STOP_DEV, 0));
 	EXPECT_EQ(-EACCES, td_take(td, &req, &c, 1, 0));
 }
@@ -282,7 +266,6 @@ TEST_F(live, memory_of_a_ring_is_refused)
 	struct io_uring ring;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	ASSERT_EQ(0, io_uring_queue_init(4, &ring, 0));
 	ASSERT_EQ(0, io_uring_register_buffers(&ring, &iov, 1));
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
@@ -311,7 +294,6 @@ TEST_F(live, small_copy_needs_no_waiting)
 	char *buf = td_page_buf(BIG, 1), *mine = td_page_buf(BIG, 2);
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	ASSERT_LE(0, td_write_arrived(td, &req, buf, BIG));
 	EXPECT_EQ(16384, take_nowait(td, &req, mine, 16384, 0));
 	EXPECT_EQ(0, memcmp(buf, mine, 16384));
@@ -324,7 +306,6 @@ TEST_F(live, large_copy_without_waiting_is_refused)
 	char *mine = td_page_buf(BIG, 2);
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(BIG, 1), BIG));
 	EXPECT_EQ(-EAGAIN, take_nowait(td, &req, mine, BIG, 0));
 	/* Little of the request is left, or of the memory. */
@@ -340,7 +321,6 @@ TEST_F(live, copy_that_faults_without_waiting_is_refused)
 	char *buf = td_page_buf(8192, 1), *mine = td_page_buf(8192, 0);
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	mine[0] = 1;
 	ASSERT_LE(0, td_write_arrived(td, &req, buf, 8192));
 	EXPECT_EQ(-EAGAIN, take_nowait(td, &req, mine, 8192, 0));
@@ -359,7 +339,6 @@ TEST_F(live, io_uring_copies_to_memory_that_is_not_there_yet)
 	struct io_uring ring;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	ASSERT_EQ(0, io_uring_queue_init(4, &ring, 0));
 	ASSERT_LE(0, td_write_arrived(td, &req, buf, 8192));
 	sqe = io_uring_get_sqe(&ring);
@@ -382,7 +361,6 @@ TEST_F(live, io_uring_copies_any_length)
 	struct td_req req;
 	__u32 len;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	ASSERT_EQ(0, io_uring_queue_init(4, &ring, 0));
 	ASSERT_LE(0, td_write_arrived(td, &req, buf, BIG));
 	for (len = 4096; len <= BIG; len *= 2) {
@@ -411,7 +389,6 @@ TEST_F(live, io_uring_copies_a_page_inline)
 	struct io_uring ring;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	/* What is not done at once is refused, and not given to a worker. */
 	ASSERT_EQ(0, io_uring_queue_init(4, &ring, 0));
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
@@ -434,7 +411,6 @@ TEST_F(live, commit_with_a_buffer_is_refused)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(-EINVAL, td_io_cmd(td, UBLK_U_IO_COMMIT_AND_FETCH_REQ, 0,
@@ -449,13 +425,12 @@ static int attached_with_user_copy(struct testdev *td)
 	return td_add_attached(td);
 }
 
-TD_FIXTURE(attached, attached_with_user_copy);
+TD_FIXTURE_WITH(attached, UBLK_F_USER_COPY, attached_with_user_copy);
 
 TEST_F(attached, fetch_with_a_buffer_is_refused)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	EXPECT_EQ(-EINVAL, td_io_cmd(td, UBLK_U_IO_FETCH_REQ, 0, 0, 0,
 				     (unsigned long)td_buf(td, 0, 0)));
 	EXPECT_EQ(TD_PENDING, td_fetch(td, 0, 0));
@@ -463,7 +438,6 @@ TEST_F(attached, fetch_with_a_buffer_is_refused)
 
 TEST_F(attached, get_data_is_not_granted_too)
 {
-	REQUIRE_FEATURE(&self->td, UBLK_F_USER_COPY);
 	EXPECT_EQ(0, self->td.info.flags & UBLK_F_NEED_GET_DATA);
 	EXPECT_NE(0, self->td.info.flags & UBLK_F_USER_COPY);
 }
@@ -473,7 +447,6 @@ TEST_F(live, get_data_is_refused)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(UBLK_IO_RES_OK, req.res);
 	EXPECT_EQ(-EINVAL, td_io_cmd(td, UBLK_U_IO_NEED_GET_DATA, 0, req.tag, 0,
@@ -490,7 +463,6 @@ TEST_F(live, rest_of_a_short_read_comes_again)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	client = td_read_arrived(td, &req, buf, 8192);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(4096, td_bring(td, &req, mine, 4096, 0));
@@ -510,7 +482,6 @@ TEST_F(live, rest_of_a_short_write_comes_again)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	client = td_write_arrived(td, &req, buf, 8192);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(512, td_take(td, &req, mine, 512, 0));
@@ -541,7 +512,7 @@ FIXTURE_VARIANT_ADD(odd, write_of_half_a_block) { true, 256, -EIO };
 FIXTURE_VARIANT_ADD(odd, write_of_too_much) { true, 8192, -EIO };
 FIXTURE_VARIANT_ADD(odd, write_of_all) { true, 0, 4096 };
 
-TD_FIXTURE_OPS(odd, live_with_user_copy);
+TD_FIXTURE_OPS_WITH(odd, UBLK_F_USER_COPY, live_with_user_copy);
 
 TEST_F(odd, result_is_taken_as_in_copy_mode)
 {
@@ -550,7 +521,6 @@ TEST_F(odd, result_is_taken_as_in_copy_mode)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	client = variant->write ? td_write_arrived(td, &req, buf, 4096) :
 				  td_read_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
@@ -601,7 +571,6 @@ TEST_F(live, request_waits_for_a_copy_under_way)
 	pthread_t thread;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
 	copy.page = map_disk(td, TD_AREA + (1 << 20));
 	ASSERT_NE(NULL, copy.page);
 	client = td_write_arrived(td, &req, buf, 4096);

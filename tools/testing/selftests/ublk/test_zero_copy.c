@@ -10,12 +10,10 @@
 static int live_with_zero_copy(struct testdev *td)
 {
 	td->info.flags |= UBLK_F_SUPPORT_ZERO_COPY;
-	if (!(td_features(td) & UBLK_F_SUPPORT_ZERO_COPY))
-		return 0;
 	return td_go_live(td);
 }
 
-TD_FIXTURE(live, live_with_zero_copy);
+TD_FIXTURE_WITH(live, UBLK_F_SUPPORT_ZERO_COPY, live_with_zero_copy);
 
 static int reg(struct testdev *td, const struct td_req *req, __u64 index)
 {
@@ -39,7 +37,6 @@ TEST_F(live, pages_of_a_write_go_to_a_file)
 	int file = memfd_create("data", MFD_CLOEXEC), client;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	client = td_write_arrived(td, &req, buf, 8192);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(0, req.addr);
@@ -60,7 +57,6 @@ TEST_F(live, pages_of_a_read_come_from_a_file)
 	int file = memfd_create("data", MFD_CLOEXEC), client;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	ASSERT_EQ(8192, pwrite(file, mine, 8192, 0));
 	client = td_read_arrived(td, &req, buf, 8192);
 	ASSERT_LE(0, client);
@@ -81,7 +77,6 @@ TEST_F(live, pages_serve_in_one_direction_only)
 	int file = memfd_create("data", MFD_CLOEXEC);
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	ASSERT_EQ(0, ftruncate(file, 4096));
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	ASSERT_EQ(0, reg(td, &req, 0));
@@ -98,7 +93,6 @@ TEST_F(live, command_from_a_worker_registers_too)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	td->sqe_flags = IOSQE_ASYNC;
 	EXPECT_EQ(0, reg(td, &req, 0));
@@ -117,7 +111,6 @@ TEST_F(live, request_waits_for_its_buffer)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(0, reg(td, &req, 0));
@@ -134,7 +127,6 @@ TEST_F(live, request_waits_for_all_its_buffers)
 	struct td_req req;
 	int client, i;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	for (i = 0; i < RING_BUFS; i++)
@@ -154,7 +146,6 @@ TEST_F(live, tag_serves_again_after_its_buffer_is_gone)
 	struct td_req req;
 	int client, i;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	for (i = 0; i < 20; i++) {
 		client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 		ASSERT_LE(0, client);
@@ -171,7 +162,6 @@ TEST_F(live, error_waits_for_the_buffer_too)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	client = td_read_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(0, reg(td, &req, 0));
@@ -188,7 +178,6 @@ TEST_F(live, rest_of_a_short_write_waits_for_the_buffer_too)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	client = td_write_arrived(td, &req, td_page_buf(8192, 1), 8192);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(0, reg(td, &req, 0));
@@ -212,7 +201,6 @@ TEST_F(live, request_waits_for_io_that_uses_its_buffer)
 	int fds[2], client;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	ASSERT_EQ(0, pipe2(fds, O_CLOEXEC));
 	client = td_read_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
@@ -237,7 +225,6 @@ TEST_F(live, stop_waits_for_the_buffer)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(0, reg(td, &req, 0));
@@ -289,8 +276,7 @@ TEST_F(live, any_task_registers_on_its_ring)
 	struct foreign f = { .td = td, .req = &req };
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY |
-			    UBLK_F_BUF_REG_OFF_DAEMON);
+	REQUIRE_FEATURE(td, UBLK_F_BUF_REG_OFF_DAEMON);
 	ASSERT_EQ(0, foreign_ring(&f));
 	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
@@ -310,8 +296,7 @@ TEST_F(live, end_of_a_ring_gives_its_buffers_back)
 	struct foreign f = { .td = td, .req = &req };
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY |
-			    UBLK_F_BUF_REG_OFF_DAEMON);
+	REQUIRE_FEATURE(td, UBLK_F_BUF_REG_OFF_DAEMON);
 	ASSERT_EQ(0, foreign_ring(&f));
 	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
@@ -326,20 +311,17 @@ TEST_F(live, end_of_a_ring_gives_its_buffers_back)
 static int fetched_with_zero_copy(struct testdev *td)
 {
 	td->info.flags |= UBLK_F_SUPPORT_ZERO_COPY;
-	if (!(td_features(td) & UBLK_F_SUPPORT_ZERO_COPY))
-		return 0;
 	return td_add_fetched(td);
 }
 
-TD_FIXTURE(fetched, fetched_with_zero_copy);
+TD_FIXTURE_WITH(fetched, UBLK_F_SUPPORT_ZERO_COPY, fetched_with_zero_copy);
 
 TEST_F(fetched, other_task_cannot_register_what_the_server_does_not_own)
 {
 	struct td_req req = { .tag = 3 };
 	struct foreign f = { .td = &self->td, .req = &req };
 
-	REQUIRE_FEATURE(&self->td, UBLK_F_SUPPORT_ZERO_COPY |
-				   UBLK_F_BUF_REG_OFF_DAEMON);
+	REQUIRE_FEATURE(&self->td, UBLK_F_BUF_REG_OFF_DAEMON);
 	ASSERT_EQ(0, foreign_ring(&f));
 	EXPECT_EQ(-EINVAL, td_in_thread(reg_from_here, &f));
 	io_uring_queue_exit(&f.ring);
@@ -349,7 +331,6 @@ TEST_F(fetched, server_cannot_register_what_it_does_not_own)
 {
 	struct td_req req = { .tag = 3 };
 
-	REQUIRE_FEATURE(&self->td, UBLK_F_SUPPORT_ZERO_COPY);
 	EXPECT_EQ(-EBUSY, reg(&self->td, &req, 0));
 }
 
@@ -358,7 +339,6 @@ TEST_F(live, server_cannot_register_what_it_has_committed)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	ASSERT_EQ(0, reg(td, &req, 0));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
@@ -372,7 +352,6 @@ TEST_F(live, place_has_to_be_there_and_empty)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(-EINVAL, reg(td, &req, RING_BUFS));
 	EXPECT_EQ(-EINVAL, reg(td, &req, 0xffffffffULL));
@@ -390,7 +369,6 @@ TEST_F(live, memory_of_the_user_is_not_unregistered)
 	struct iovec iov = { td_page_buf(4096, 0), 4096 };
 	__u64 tag = 0;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	ASSERT_EQ(1, io_uring_register_buffers_update_tag(&td->ring, 0, &iov,
 							  &tag, 1));
 	EXPECT_EQ(-EBUSY, unreg(td, 0));
@@ -401,7 +379,6 @@ TEST_F(live, tag_has_to_be_there)
 	struct testdev *td = &self->td;
 	struct td_req no_tag = { .tag = 4 }, no_queue = { .queue = 1 };
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	EXPECT_EQ(-EINVAL, reg(td, &no_tag, 0));
 	EXPECT_EQ(-EINVAL, reg(td, &no_queue, 0));
 }
@@ -412,7 +389,7 @@ static int live_with_cache(struct testdev *td)
 	return live_with_zero_copy(td);
 }
 
-TD_FIXTURE(cached, live_with_cache);
+TD_FIXTURE_WITH(cached, UBLK_F_SUPPORT_ZERO_COPY, live_with_cache);
 
 TEST_F(cached, flush_has_no_pages)
 {
@@ -420,7 +397,6 @@ TEST_F(cached, flush_has_no_pages)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	client = td_fsync(td);
 	ASSERT_EQ(0, td_next(td, &req));
 	ASSERT_EQ(UBLK_IO_OP_FLUSH, req.op);
@@ -435,7 +411,6 @@ TEST_F(live, commit_with_a_buffer_is_refused)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(-EINVAL, td_io_cmd(td, UBLK_U_IO_COMMIT_AND_FETCH_REQ, 0,
@@ -450,7 +425,6 @@ TEST_F(live, data_cannot_be_taken_without_user_copy)
 	struct td_req req;
 	char c;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
 	ASSERT_LE(0, td_write_arrived(td, &req, td_page_buf(4096, 1), 4096));
 	EXPECT_EQ(-EACCES, td_take(td, &req, &c, 1, 0));
 	td_answer(td, &req, 4096);
@@ -504,7 +478,7 @@ static int live_with_both(struct testdev *td)
 	return live_with_zero_copy(td);
 }
 
-TD_FIXTURE(both, live_with_both);
+TD_FIXTURE_WITH(both, UBLK_F_SUPPORT_ZERO_COPY | UBLK_F_USER_COPY, live_with_both);
 
 TEST_F(both, ways_to_the_data_can_be_mixed)
 {
@@ -513,7 +487,6 @@ TEST_F(both, ways_to_the_data_can_be_mixed)
 	char *buf = td_page_buf(8192, 0), *mine = td_page_buf(8192, 1);
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY | UBLK_F_USER_COPY);
 	ASSERT_EQ(8192, pwrite(file, mine, 8192, 0));
 	client = td_read_arrived(td, &req, buf, 8192);
 	ASSERT_LE(0, client);
@@ -538,8 +511,7 @@ TEST_F(live, buffer_outlives_its_server)
 	struct td_req req;
 	struct foreign f = { .td = td, .req = &req };
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY |
-			    UBLK_F_BUF_REG_OFF_DAEMON);
+	REQUIRE_FEATURE(td, UBLK_F_BUF_REG_OFF_DAEMON);
 	ASSERT_EQ(0, foreign_ring(&f));
 	held = td_write_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, held);
@@ -563,8 +535,7 @@ TEST_F(live, committed_result_stands_after_the_death)
 	struct foreign f = { .td = td, .req = &req };
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY |
-			    UBLK_F_BUF_REG_OFF_DAEMON);
+	REQUIRE_FEATURE(td, UBLK_F_BUF_REG_OFF_DAEMON);
 	ASSERT_EQ(0, foreign_ring(&f));
 	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);

@@ -9,10 +9,10 @@
 #include "fixture.h"
 #include "testzoned.h"
 
-TD_FIXTURE(driver, td_no_device);
-TD_FIXTURE(added, tz_add);
-TD_FIXTURE(fetched, tz_add_fetched);
-TD_FIXTURE(live, tz_go_live);
+TD_FIXTURE_WITH(driver, UBLK_F_ZONED, td_no_device);
+TD_FIXTURE_WITH(added, UBLK_F_ZONED, tz_add);
+TD_FIXTURE_WITH(fetched, UBLK_F_ZONED, tz_add_fetched);
+TD_FIXTURE_WITH(live, UBLK_F_ZONED, tz_go_live);
 
 /* -- ADD_DEV --------------------------------------------------------------- */
 
@@ -27,7 +27,7 @@ FIXTURE_VARIANT(wish)
 	int err;
 };
 
-TD_FIXTURE_OPS(wish, td_no_device);
+TD_FIXTURE_OPS_WITH(wish, UBLK_F_ZONED, td_no_device);
 
 FIXTURE_VARIANT_ADD(wish, nothing_else) {
 	.flags = 0, .err = -EINVAL,
@@ -53,7 +53,6 @@ TEST_F(wish, add_of_a_zoned_device_needs_a_way_for_the_zones)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	td->info.flags = UBLK_F_ZONED | variant->flags;
 	ASSERT_EQ(variant->err, td_add(td));
 	if (!variant->err) {
@@ -66,7 +65,6 @@ TEST_F(driver, refused_add_leaves_the_id_free)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_add(td));
 	ASSERT_EQ(0, td_ctl(td, UBLK_U_CMD_DEL_DEV, 0));
 	td->info.dev_id = td->id;
@@ -81,7 +79,6 @@ TEST_F(added, taken_id_is_told_before_what_is_missing)
 	struct ublksrv_ctrl_dev_info info = self->td.info;
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	info.flags = UBLK_F_ZONED;
 	EXPECT_EQ(-EEXIST, ublk_add_dev(&td->ctrl, &info));
 }
@@ -100,7 +97,7 @@ FIXTURE_VARIANT(value)
 	int err;
 };
 
-TD_FIXTURE_OPS(value, tz_add);
+TD_FIXTURE_OPS_WITH(value, UBLK_F_ZONED, tz_add);
 
 #define VALUE(name, result, statement)					\
 static void change_##name(struct ublk_params *p) { statement; }	\
@@ -150,7 +147,6 @@ TEST_F(value, set_gives_the_expected_result)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	variant->change(&td->params);
 	EXPECT_EQ(variant->err, td_set_params(td));
 }
@@ -160,7 +156,6 @@ TEST_F(added, refused_zones_leave_no_parameters)
 	struct ublk_params got = { .len = sizeof(got) };
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_set_params(td));
 	td->params.zoned.max_zone_append_sectors = 0;
 	ASSERT_EQ(-EINVAL, td_set_params(td));
@@ -175,7 +170,6 @@ TEST_F(live, disk_has_the_limits_of_the_parameters)
 	struct testdev *td = &self->td;
 	char text[32];
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_sysfs_string(td, "queue/zoned", text, sizeof(text)));
 	EXPECT_STREQ("host-managed", text);
 	EXPECT_EQ(TZ_SECTORS, td_sysfs_number(td, "queue/chunk_sectors"));
@@ -189,7 +183,6 @@ TEST_F(live, there_are_no_partitions)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	EXPECT_EQ(-1, ioctl(td->bdev, BLKRRPART));
 	EXPECT_EQ(EINVAL, errno);
 }
@@ -200,13 +193,12 @@ static int live_with_partscan(struct testdev *td)
 	return tz_go_live(td);
 }
 
-TD_FIXTURE(scanned, live_with_partscan);
+TD_FIXTURE_WITH(scanned, UBLK_F_ZONED, live_with_partscan);
 
 TEST_F(scanned, there_are_no_partitions_to_scan_for)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	EXPECT_EQ(-1, ioctl(td->bdev, BLKRRPART));
 	EXPECT_EQ(EINVAL, errno);
 }
@@ -216,7 +208,6 @@ TEST_F(live, size_cannot_be_changed)
 	struct testdev *td = &self->td;
 	__u64 sectors = td->params.basic.dev_sectors;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	EXPECT_EQ(-EINVAL, td_ctl(td, UBLK_U_CMD_UPDATE_SIZE, 2 * sectors));
 	EXPECT_EQ(-EINVAL, td_ctl(td, UBLK_U_CMD_UPDATE_SIZE, sectors));
 	EXPECT_EQ((long)sectors, td_sysfs_number(td, "size"));
@@ -226,7 +217,6 @@ TEST_F(fetched, resize_without_a_disk_tells_of_that_first)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	EXPECT_EQ(-ENODEV, td_ctl(td, UBLK_U_CMD_UPDATE_SIZE, TZ_SECTORS));
 }
 
@@ -234,7 +224,6 @@ TEST_F(fetched, start_refuses_no_capacity)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	without_capacity(&td->params);
 	ASSERT_EQ(0, td_set_params(td));
 	EXPECT_EQ(-ENODEV, td_start(td));
@@ -245,7 +234,6 @@ TEST_F(fetched, start_refuses_more_open_zones_than_active_ones)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	td->params.zoned.max_active_zones = TZ_OPEN - 1;
 	ASSERT_EQ(0, td_set_params(td));
 	EXPECT_EQ(-EINVAL, td_start(td));
@@ -256,7 +244,6 @@ TEST_F(fetched, start_takes_a_smaller_last_zone)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	td->params.basic.dev_sectors -= TZ_SECTORS / 2;
 	tz_zones[TZ_NR - 1].len = TZ_SECTORS / 2;
 	tz_zones[TZ_NR - 1].capacity = TZ_SECTORS / 2;
@@ -269,7 +256,6 @@ TEST_F(fetched, start_takes_a_rotational_disk)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	td->params.basic.attrs |= UBLK_ATTR_ROTATIONAL;
 	ASSERT_EQ(0, td_set_params(td));
 	EXPECT_EQ(0, td_start(td));
@@ -279,7 +265,6 @@ TEST_F(fetched, start_again_after_stop_is_another_disk)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_start(td));
 	ASSERT_EQ(0, td_ctl(td, UBLK_U_CMD_STOP_DEV, 0));
 	td_detach(td);

@@ -39,10 +39,10 @@ static int live_fail_io(struct testdev *td)
 	return live_with(td, UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_FAIL_IO);
 }
 
-TD_FIXTURE(live, live_for_the_test);
-TD_FIXTURE(recoverable, live_recoverable);
-TD_FIXTURE(reissue, live_reissue);
-TD_FIXTURE(fail_io, live_fail_io);
+TD_FIXTURE_WITH(live, UBLK_F_ZONED, live_for_the_test);
+TD_FIXTURE_WITH(recoverable, UBLK_F_ZONED, live_recoverable);
+TD_FIXTURE_WITH(reissue, UBLK_F_ZONED, live_reissue);
+TD_FIXTURE_WITH(fail_io, UBLK_F_ZONED, live_fail_io);
 
 /* -- reports --------------------------------------------------------------- */
 
@@ -52,7 +52,6 @@ TEST_F(live, report_brings_what_the_server_says)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	tz_zones[7].wp += 8;
 	tz_zones[7].cond = BLK_ZONE_COND_IMP_OPEN;
 	ASSERT_EQ(0, tz_report(td, &call, 0, TZ_NR));
@@ -71,7 +70,6 @@ TEST_F(live, report_asks_for_what_is_wanted)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_report(td, &call, 20, 3));
 	ASSERT_EQ(0, td_next(td, &req));
 	EXPECT_EQ(20 * TZ_SECTORS, req.start);
@@ -87,7 +85,6 @@ TEST_F(live, report_ends_with_the_disk)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_report(td, &call, TZ_NR - 2, 100));
 	ASSERT_EQ(0, td_next(td, &req));
 	EXPECT_EQ(2, req.sectors);
@@ -108,7 +105,6 @@ TEST_F(live, report_from_inside_a_zone_begins_with_that_zone)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_ioctl(td, &call, BLKREPORTZONE, &arg));
 	ASSERT_EQ(0, td_next(td, &req));
 	EXPECT_EQ(20 * TZ_SECTORS, req.start);
@@ -123,7 +119,6 @@ TEST_F(live, short_report_is_continued)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_report(td, &call, 20, 5));
 	ASSERT_EQ(0, td_next(td, &req));
 	tz_tell(td, &req, &tz_zones[20], 2);
@@ -141,7 +136,6 @@ TEST_F(live, report_without_a_zone_fails)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_report(td, &call, 20, 5));
 	ASSERT_EQ(0, td_next(td, &req));
 	tz_tell(td, &req, NULL, 0);
@@ -154,7 +148,6 @@ TEST_F(live, report_of_other_zones_than_asked_for_fails)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_report(td, &call, 20, 5));
 	ASSERT_EQ(0, td_next(td, &req));
 	tz_tell(td, &req, &tz_zones[21], 5);
@@ -167,7 +160,6 @@ TEST_F(live, report_has_the_error_of_the_server)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_report(td, &call, 0, TZ_NR));
 	ASSERT_EQ(0, td_next(td, &req));
 	td_answer(td, &req, -ENODATA);
@@ -180,7 +172,6 @@ TEST_F(live, stop_lets_a_report_end)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_report(td, &call, 0, TZ_NR));
 	ASSERT_EQ(0, td_next(td, &req));
 	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_STOP_DEV, 0));
@@ -212,7 +203,6 @@ TEST_F(live, killed_reporter_does_not_wait_for_the_server)
 	struct td_req req;
 	pid_t pid;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	pid = fork_reporter(td);
 	ASSERT_EQ(0, td_next(td, &req));
 	kill(pid, SIGKILL);
@@ -227,7 +217,6 @@ TEST_F(live, server_may_go_after_a_killed_reporter)
 	struct td_req req;
 	pid_t pid;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	pid = fork_reporter(td);
 	ASSERT_EQ(0, td_next(td, &req));
 	kill(pid, SIGKILL);
@@ -242,7 +231,6 @@ TEST_F(live, report_fails_when_its_server_goes)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_report(td, &call, 0, TZ_NR));
 	ASSERT_EQ(0, td_next(td, &req));
 	td_detach(td);
@@ -255,7 +243,6 @@ TEST_F(recoverable, report_that_was_seen_fails_when_its_server_goes)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_report(td, &call, 0, TZ_NR));
 	ASSERT_EQ(0, td_next(td, &req));
 	td_detach(td);
@@ -268,7 +255,6 @@ TEST_F(reissue, next_server_is_asked_again)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_report(td, &call, 20, 5));
 	ASSERT_EQ(0, td_next(td, &req));
 	td_detach(td);
@@ -287,7 +273,6 @@ TEST_F(recoverable, report_waits_for_the_next_server)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	td_detach(td);
 	ASSERT_TRUE(td_wait_state(td, UBLK_S_DEV_QUIESCED));
 	ASSERT_EQ(0, tz_report(td, &call, 0, TZ_NR));
@@ -304,7 +289,6 @@ TEST_F(recoverable, reporter_that_waits_for_a_server_can_be_killed)
 	struct testdev *td = &self->td;
 	pid_t pid;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	td_detach(td);
 	ASSERT_TRUE(td_wait_state(td, UBLK_S_DEV_QUIESCED));
 	pid = fork_reporter(td);
@@ -319,7 +303,6 @@ TEST_F(recoverable, stop_fails_a_report_that_waits_for_a_server)
 	struct testdev *td = &self->td;
 	struct tz_call call;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	td_detach(td);
 	ASSERT_TRUE(td_wait_state(td, UBLK_S_DEV_QUIESCED));
 	ASSERT_EQ(0, tz_report(td, &call, 0, TZ_NR));
@@ -333,7 +316,6 @@ TEST_F(fail_io, report_fails_without_a_server)
 	struct testdev *td = &self->td;
 	struct tz_call call;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	td_detach(td);
 	ASSERT_TRUE(td_wait_state(td, UBLK_S_DEV_FAIL_IO));
 	ASSERT_EQ(0, tz_report(td, &call, 0, TZ_NR));
@@ -345,7 +327,6 @@ TEST_F(recoverable, recovery_asks_for_no_zones)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	td_detach(td);
 	ASSERT_EQ(0, td_recover(td));
 	EXPECT_FALSE(td_peek(td, &req));
@@ -364,7 +345,7 @@ FIXTURE_VARIANT(operation)
 	__u8 op;
 };
 
-TD_FIXTURE_OPS(operation, live_for_the_test);
+TD_FIXTURE_OPS_WITH(operation, UBLK_F_ZONED, live_for_the_test);
 
 FIXTURE_VARIANT_ADD(operation, open) {
 	.call = BLKOPENZONE, .op = UBLK_IO_OP_ZONE_OPEN,
@@ -388,7 +369,6 @@ TEST_F(operation, names_the_zone_and_has_no_sectors)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_manage(td, &call, variant->call, TZ_FIRST, 1));
 	ASSERT_EQ(0, td_next(td, &req));
 	EXPECT_EQ(variant->op, req.op);
@@ -404,7 +384,6 @@ TEST_F(operation, has_no_data)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_manage(td, &call, variant->call, TZ_FIRST, 1));
 	ASSERT_EQ(0, td_next(td, &req));
 	EXPECT_EQ(-EINVAL, td_take(td, &req, req.buf, 512, 0));
@@ -419,7 +398,6 @@ TEST_F(operation, has_the_error_of_the_server)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_manage(td, &call, variant->call, TZ_FIRST, 1));
 	ASSERT_EQ(0, td_next(td, &req));
 	td_answer(td, &req, -EOVERFLOW);
@@ -432,7 +410,6 @@ TEST_F(operation, commit_has_no_address)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_manage(td, &call, variant->call, TZ_FIRST, 1));
 	ASSERT_EQ(0, td_next(td, &req));
 	EXPECT_EQ(-EINVAL, td_io_cmd(td, UBLK_U_IO_COMMIT_AND_FETCH_REQ, 0, req.tag,
@@ -449,7 +426,6 @@ TEST_F(operation, comes_for_each_zone)
 	unsigned int i;
 	__u32 seen = 0;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_manage(td, &call, variant->call, TZ_FIRST, 3));
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, td_next(td, &req));
@@ -467,7 +443,6 @@ TEST_F(live, reset_of_the_whole_disk_is_one_operation)
 	struct tz_call call;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, tz_manage(td, &call, BLKRESETZONE, 0, TZ_NR));
 	ASSERT_EQ(0, td_next(td, &req));
 	EXPECT_EQ(UBLK_IO_OP_ZONE_RESET_ALL, req.op);
@@ -486,7 +461,6 @@ TEST_F(live, write_goes_to_the_write_pointer)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	client = td_write_arrived(td, &req, data, 8192);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(UBLK_IO_OP_WRITE, req.op);
@@ -504,7 +478,6 @@ TEST_F(live, rest_of_a_short_write_comes_before_the_next_write)
 	struct td_req req;
 	int first, second;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	first = td_write_arrived(td, &req, td_page_buf(8192, 1), 8192);
 	ASSERT_LE(0, first);
 	second = td_write(td, td_page_buf(8192, 1), 8192, TD_AREA + 8192, 0);
@@ -525,7 +498,6 @@ TEST_F(live, last_sectors_of_a_zone_can_be_written_in_parts)
 	struct td_req req;
 	int client, i;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	for (i = 0; i < (int)(TZ_BYTES / TD_BUF_BYTES); i++) {
 		client = td_write(td, td_page_buf(TD_BUF_BYTES, 1), TD_BUF_BYTES,
 				  TD_AREA + i * TD_BUF_BYTES, 0);
@@ -544,7 +516,6 @@ TEST_F(live, write_that_failed_leaves_the_zone_usable)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	client = td_write_arrived(td, &req, td_page_buf(4096, 1), 4096);
 	ASSERT_LE(0, client);
 	td_answer(td, &req, -EIO);
@@ -565,7 +536,6 @@ TEST_F(recoverable, write_waits_for_the_next_server)
 	struct td_req req;
 	int client;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	td_detach(td);
 	client = td_write(td, td_page_buf(4096, 1), 4096, TD_AREA, 0);
 	ASSERT_EQ(0, td_recover(td));

@@ -121,14 +121,12 @@ static int spawn_plain(struct testdev *td)
 {
 	struct ublk_options opts;
 
-	if (!(td_features(td) & UBLK_F_ZONED))
-		return 0;
 	ublk_options_init(&opts);
 	opts.depth = 16;
 	return spawn_zoned(td, &opts);
 }
 
-TD_FIXTURE(plain, spawn_plain);
+TD_FIXTURE_WITH(plain, UBLK_F_ZONED, spawn_plain);
 
 TEST_F_TIMEOUT(plain, fio_finds_what_it_wrote_zone_by_zone, 120)
 {
@@ -136,7 +134,6 @@ TEST_F_TIMEOUT(plain, fio_finds_what_it_wrote_zone_by_zone, 120)
 	char dev[32];
 	int ret;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	sprintf(dev, "/dev/ublkb%d", td->id);
 	ret = run_fio(dev, "--rw=write", "--numjobs=1", "--max_open_zones=4");
 	if (ret == -ENOENT)
@@ -178,7 +175,6 @@ TEST_F_TIMEOUT(plain, blkzone_takes_a_zone_through_its_conditions, 60)
 	void *data = td_page_buf(BLOCK, 1);
 	int ret;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ret = blkzone(td, "report", 0, TZ_NR);
 	if (ret == -ENOENT)
 		SKIP(return, "blkzone is not installed");
@@ -205,7 +201,6 @@ TEST_F(plain, write_beside_the_write_pointer_fails)
 	void *data = td_page_buf(BLOCK, 1);
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	EXPECT_EQ(-EIO, td_wait(td, td_write(td, data, BLOCK, TD_AREA + BLOCK, 0)));
 }
 
@@ -214,7 +209,6 @@ TEST_F(plain, conventional_zone_is_written_anywhere)
 	char *data = td_page_buf(BLOCK, 1), *got = td_page_buf(BLOCK, 0);
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(BLOCK, td_wait(td, td_write(td, data, BLOCK, TZ_BYTES / 2, 0)));
 	ASSERT_EQ(BLOCK, td_wait(td, td_read(td, got, BLOCK, TZ_BYTES / 2)));
 	EXPECT_EQ(0, memcmp(data, got, BLOCK));
@@ -227,7 +221,6 @@ TEST_F(plain, more_zones_than_may_be_open_cannot_be_opened)
 		.sector = TZ_FIRST * TZ_SECTORS, .nr_sectors = TZ_OPEN * TZ_SECTORS,
 	};
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, ioctl(td->bdev, BLKOPENZONE, &range));
 	range.sector += range.nr_sectors;
 	range.nr_sectors = TZ_SECTORS;

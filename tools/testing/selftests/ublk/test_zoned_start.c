@@ -13,13 +13,13 @@ static int start_asking(struct testdev *td)
 {
 	int ret = tz_add_fetched(td);
 
-	if (ret || td->id < 0)
+	if (ret)
 		return ret;
 	tz_hold = true;
 	return td_ctl_send(td, UBLK_U_CMD_START_DEV, getpid());
 }
 
-TD_FIXTURE(starting, start_asking);
+TD_FIXTURE_WITH(starting, UBLK_F_ZONED, start_asking);
 
 /* -- questions ------------------------------------------------------------- */
 
@@ -28,7 +28,6 @@ TEST_F(starting, first_question_is_for_all_zones)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	EXPECT_EQ(UBLK_IO_OP_REPORT_ZONES, req.op);
 	EXPECT_EQ(0, req.start);
@@ -44,7 +43,6 @@ TEST_F(starting, state_is_live_while_it_asks)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	EXPECT_EQ(UBLK_S_DEV_LIVE, td_state(td));
 }
@@ -54,7 +52,6 @@ TEST_F(starting, there_is_no_disk_while_it_asks)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	EXPECT_EQ(-ENOENT, td_sysfs_number(td, "size"));
 }
@@ -64,7 +61,6 @@ TEST_F(starting, zone_of_length_0_ends_an_answer_and_the_rest_is_asked_for)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	tz_tell(td, &req, tz_zones, 10);
 	ASSERT_EQ(0, td_next(td, &req));
@@ -80,7 +76,6 @@ TEST_F(starting, zones_behind_one_of_length_0_do_not_count)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	memcpy(zones, tz_zones, sizeof(zones));
 	zones[3].len = 0;
@@ -97,7 +92,6 @@ TEST_F(starting, zones_may_come_one_by_one)
 	struct td_req req;
 	unsigned int i;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	for (i = 0; i < TZ_NR; i++) {
 		ASSERT_EQ(0, td_next(td, &req));
 		ASSERT_EQ(i * TZ_SECTORS, req.start);
@@ -114,7 +108,6 @@ TEST_F(starting, zones_may_be_written_in_parts)
 	const __u32 cut = 100;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	ASSERT_EQ(cut, td_bring(td, &req, bytes, cut, 0));
 	ASSERT_EQ(sizeof(tz_zones) - cut,
@@ -129,7 +122,6 @@ TEST_F(starting, zones_are_not_for_reading)
 	struct blk_zone zone;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	EXPECT_EQ(-EACCES, td_take(td, &req, &zone, sizeof(zone), 0));
 }
@@ -139,7 +131,6 @@ TEST_F(starting, positive_result_is_a_success)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	tz_bring(td, &req, tz_zones, TZ_NR);
 	td_answer(td, &req, 64);
@@ -162,7 +153,7 @@ FIXTURE_VARIANT(limit)
 	unsigned int at_once;	/* zones that one request has room for */
 };
 
-TD_FIXTURE_OPS(limit, tz_add);
+TD_FIXTURE_OPS_WITH(limit, UBLK_F_ZONED, tz_add);
 
 static void small_requests(struct ublk_params *p)
 {
@@ -213,7 +204,6 @@ TEST_F(limit, questions_fit_the_requests_of_the_disk)
 	unsigned int at = 0;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	tz_make_zones(zones, MANY_SECTORS, MANY);
 	td->params.basic.chunk_sectors = MANY_SECTORS;
 	variant->change(&td->params);
@@ -246,7 +236,7 @@ FIXTURE_VARIANT(way)
 	__u64 flags;
 };
 
-TD_FIXTURE_OPS(way, td_no_device);
+TD_FIXTURE_OPS_WITH(way, UBLK_F_ZONED | variant->flags, td_no_device);
 
 FIXTURE_VARIANT_ADD(way, zero_copy) {
 	.flags = UBLK_F_SUPPORT_ZERO_COPY,
@@ -264,7 +254,6 @@ TEST_F(way, zones_come_in_the_way_of_the_data)
 {
 	struct testdev *td = &self->td;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED | variant->flags);
 	td->info.flags |= variant->flags;
 	ASSERT_EQ(0, tz_go_live(td));
 	EXPECT_EQ(TZ_NR, td_sysfs_number(td, "queue/nr_zones"));
@@ -282,7 +271,7 @@ FIXTURE_VARIANT(answer)
 	void (*change)(struct blk_zone *zones);
 };
 
-TD_FIXTURE_OPS(answer, start_asking);
+TD_FIXTURE_OPS_WITH(answer, UBLK_F_ZONED, start_asking);
 
 #define ANSWER(name, statement)						\
 static void change_##name(struct blk_zone *zones) { statement; }	\
@@ -307,7 +296,6 @@ TEST_F(answer, start_fails_and_can_be_repeated)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	memcpy(zones, tz_zones, sizeof(zones));
 	variant->change(zones);
@@ -323,7 +311,6 @@ TEST_F(starting, answers_that_do_not_get_on_are_the_end)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	tz_tell(td, &req, tz_zones, 10);
 	ASSERT_EQ(0, td_next(td, &req));
@@ -337,7 +324,6 @@ TEST_F(starting, error_of_the_server_is_that_of_start)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	td_answer(td, &req, -ENODATA);
 	EXPECT_EQ(-ENODATA, td_ctl_wait(td));
@@ -357,7 +343,7 @@ FIXTURE_VARIANT(end)
 	__u32 op;
 };
 
-TD_FIXTURE_OPS(end, start_asking);
+TD_FIXTURE_OPS_WITH(end, UBLK_F_ZONED, start_asking);
 
 FIXTURE_VARIANT_ADD(end, stop) { .op = UBLK_U_CMD_STOP_DEV };
 FIXTURE_VARIANT_ADD(end, del) { .op = UBLK_U_CMD_DEL_DEV_ASYNC };
@@ -368,7 +354,6 @@ TEST_F(end, server_that_does_not_answer_is_sent_home)
 	struct td_req req;
 	unsigned int tag;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	ASSERT_EQ(0, td_ctl_beside(td, variant->op));
 	EXPECT_EQ(-EBUSY, td_ctl_wait(td));
@@ -386,7 +371,6 @@ TEST_F(starting, stopped_start_can_be_repeated_by_the_next_server)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	ASSERT_EQ(0, td_ctl_beside(td, UBLK_U_CMD_STOP_DEV));
 	ASSERT_EQ(-EBUSY, td_ctl_wait(td));
@@ -400,7 +384,6 @@ TEST_F(starting, end_of_the_server_ends_it)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	td_detach(td);
 	EXPECT_EQ(-ENODEV, td_ctl_wait(td));
@@ -419,7 +402,6 @@ TEST_F(starting, interrupted_start_goes_on)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	td_ctl_cancel(td);
 	ASSERT_EQ(-EINTR, td_ctl_wait(td));
@@ -432,7 +414,6 @@ TEST_F(starting, interrupted_start_is_ended_by_stop)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	td_ctl_cancel(td);
 	ASSERT_EQ(-EINTR, td_ctl_wait(td));
@@ -445,7 +426,6 @@ TEST_F(starting, parameters_cannot_be_changed_meanwhile)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
 	ASSERT_EQ(0, td_next(td, &req));
 	EXPECT_EQ(-EACCES, td_set_params(td));
 	tz_tell(td, &req, tz_zones, TZ_NR);

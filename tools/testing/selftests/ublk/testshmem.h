@@ -59,6 +59,14 @@ static inline int reg_shared(struct testdev *td, const struct shared *sh)
 	return reg_memory(td, sh->server, sh->len, 0);
 }
 
+/* Memory that is shared and registered: the index. */
+static inline int share_buffer(struct testdev *td, struct shared *sh)
+{
+	int ret = share(sh, SHARED_BYTES);
+
+	return ret ? ret : reg_shared(td, sh);
+}
+
 /* The server and the clients go on meanwhile. */
 static inline int unreg(struct testdev *td, __u64 index)
 {
@@ -97,14 +105,9 @@ static inline bool is_filled(const void *buf, __u32 len, unsigned int seed)
 	return true;
 }
 
-/* A device with SHMEM_ZC and @more; none, if the driver has not got that. */
 static inline int go_live_shared(struct testdev *td, __u64 more)
 {
-	__u64 features = UBLK_F_SHMEM_ZC | more;
-
-	if ((td_features(td) & features) != features)
-		return 0;
-	td->info.flags |= features;
+	td->info.flags |= UBLK_F_SHMEM_ZC | more;
 	return td_go_live(td);
 }
 

@@ -111,18 +111,8 @@ void tz_init(struct testdev *td)
 	td->aside = answer_report;
 }
 
-static bool knows_zones(struct testdev *td)
-{
-	__u64 features = 0;
-
-	ublk_get_features(&td->ctrl, &features);
-	return features & UBLK_F_ZONED;
-}
-
 int tz_add(struct testdev *td)
 {
-	if (!knows_zones(td))
-		return 0;
 	tz_init(td);
 	return td_add(td);
 }
@@ -131,9 +121,8 @@ int tz_add_fetched(struct testdev *td)
 {
 	int ret = tz_add(td);
 
-	if (ret || td->id < 0)
-		return ret;
-	ret = td_set_params(td);
+	if (!ret)
+		ret = td_set_params(td);
 	if (!ret)
 		ret = td_attach(td);
 	return ret ? ret : td_fetch_all(td);
@@ -143,9 +132,8 @@ int tz_go_live(struct testdev *td)
 {
 	int ret = tz_add_fetched(td);
 
-	if (ret || td->id < 0)
-		return ret;
-	ret = td_start(td);
+	if (!ret)
+		ret = td_start(td);
 	return ret ? ret : td_open_disk(td);
 }
 

@@ -29,7 +29,7 @@ void tz_make_zones(struct blk_zone *zones, __u32 sectors, unsigned int nr);
 void tz_init(struct testdev *td);
 /*
  * That, and as much of the way to a live disk as the names of their like in
- * testdev.h say; nothing if the driver knows no zones.
+ * testdev.h say.
  */
 int tz_add(struct testdev *td);
 int tz_add_fetched(struct testdev *td);
