@@ -360,32 +360,20 @@ static int attach_deep(struct tb *tb, struct testdev *td)
 
 TB_FIXTURE(deep, attach_deep);
 
-struct racer {
-	struct testdev *td;
-	pthread_barrier_t *barrier;
-	unsigned int won;
-	int other;
-};
-
-/* One tag per command: the losers of each race know it by its errno. */
+/* One tag per command, so that each race has its own result. */
 static void *race_for_tags(void *arg)
 {
-	struct racer *r = arg;
+	struct td_racer *r = arg;
 	struct tb tb = { };
 	struct tb_elem elem;
 	unsigned int tag;
-	int ret;
 
 	if (tb_init(&tb, r->td, 0, 0, 0))
 		return NULL;
 	pthread_barrier_wait(r->barrier);
 	for (tag = 0; tag < DEEP; tag++) {
 		elem = tb_elem(&tb, 0, tag, 0);
-		ret = tb_prep(&tb, 0, &elem, 1);
-		if (!ret)
-			r->won++;
-		else if (ret != -EINVAL && ret != -EBUSY)
-			r->other = ret;
+		td_count_try(r, tb_prep(&tb, 0, &elem, 1));
 	}
 	tb_exit(&tb);
 	return NULL;
@@ -393,25 +381,13 @@ static void *race_for_tags(void *arg)
 
 TEST_F(deep, concurrent_preps_of_a_tag_have_one_winner)
 {
-	struct testdev *td = &self->td;
-	struct racer racers[2] = { };
-	pthread_barrier_t barrier;
-	pthread_t threads[2];
-	int i;
+	struct td_racer racers[2];
 
-	pthread_barrier_init(&barrier, NULL, 2);
-	for (i = 0; i < 2; i++) {
-		racers[i].td = td;
-		racers[i].barrier = &barrier;
-		ASSERT_EQ(0, pthread_create(&threads[i], NULL, race_for_tags,
-					    &racers[i]));
-	}
-	for (i = 0; i < 2; i++)
-		pthread_join(threads[i], NULL);
+	ASSERT_EQ(0, td_race(&self->td, racers, race_for_tags));
 	EXPECT_EQ(DEEP, racers[0].won + racers[1].won);
 	EXPECT_EQ(0, racers[0].other);
 	EXPECT_EQ(0, racers[1].other);
-	EXPECT_EQ(0, td_start(td));
+	EXPECT_EQ(0, td_start(&self->td));
 }
 
 /* -- COMMIT ----------------------------------------------------------------- */

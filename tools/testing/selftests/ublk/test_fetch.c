@@ -123,33 +123,20 @@ TEST_F(live, commit_forced_into_a_worker_works)
 
 /* -- two threads fetch one tag --------------------------------------------- */
 
-struct racer {
-	struct testdev *td;
-	pthread_barrier_t *barrier;
-	struct io_uring ring;
-	int won;
-	int other;
-};
-
 static void *race_for_tags(void *arg)
 {
-	struct racer *r = arg;
+	/* With what it holds, it outlives the thread. */
+	struct io_uring *ring = malloc(sizeof(*ring));
+	struct td_racer *r = arg;
 	unsigned int tag;
-	int ret;
 
-	if (io_uring_queue_init(64, &r->ring, 0))
+	if (io_uring_queue_init(64, ring, 0))
 		return NULL;
 	pthread_barrier_wait(r->barrier);
-	for (tag = 0; tag < r->td->info.queue_depth; tag++) {
-		ret = td_io_cmd_on(&r->ring, r->td->cdev, UBLK_U_IO_FETCH_REQ,
-				   0, tag, 0,
-				   (unsigned long)td_buf(r->td, 0, tag));
-		if (ret == TD_PENDING)
-			r->won++;
-		else if (ret != -EINVAL && ret != -EBUSY)
-			r->other = ret;
-	}
-	/* The ring, and what it holds, outlives the thread. */
+	for (tag = 0; tag < r->td->info.queue_depth; tag++)
+		td_count_try(r, td_io_cmd_on(ring, r->td->cdev,
+					     UBLK_U_IO_FETCH_REQ, 0, tag, 0,
+					     (unsigned long)td_buf(r->td, 0, tag)));
 	return NULL;
 }
 
@@ -163,21 +150,9 @@ TD_FIXTURE(deep, deep_attached);
 
 TEST_F(deep, concurrent_fetches_of_a_tag_have_one_winner)
 {
-	struct testdev *td = &self->td;
-	struct racer racers[2] = { };
-	pthread_barrier_t barrier;
-	pthread_t threads[2];
-	int i;
+	struct td_racer racers[2];
 
-	pthread_barrier_init(&barrier, NULL, 2);
-	for (i = 0; i < 2; i++) {
-		racers[i].td = td;
-		racers[i].barrier = &barrier;
-		ASSERT_EQ(0, pthread_create(&threads[i], NULL, race_for_tags,
-					    &racers[i]));
-	}
-	for (i = 0; i < 2; i++)
-		pthread_join(threads[i], NULL);
+	ASSERT_EQ(0, td_race(&self->td, racers, race_for_tags));
 	EXPECT_EQ(64, racers[0].won + racers[1].won);
 	EXPECT_EQ(0, racers[0].other);
 	EXPECT_EQ(0, racers[1].other);

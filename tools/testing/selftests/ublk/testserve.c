@@ -469,3 +469,29 @@ int td_fixed_io(struct io_uring *ring, int op, int fd, __u16 index,
 	io_uring_submit(ring);
 	return wait_result(ring, user_data);
 }
+
+int td_race(struct testdev *td, struct td_racer racers[2], void *(*fn)(void *arg))
+{
+	pthread_barrier_t barrier;
+	pthread_t threads[2];
+	int i;
+
+	pthread_barrier_init(&barrier, NULL, 2);
+	for (i = 0; i < 2; i++) {
+		racers[i] = (struct td_racer) { .td = td, .barrier = &barrier };
+		if (pthread_create(&threads[i], NULL, fn, &racers[i]))
+			return -EAGAIN;
+	}
+	for (i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	return 0;
+}
+
+/* The losers know it by their errno. */
+void td_count_try(struct td_racer *r, int ret)
+{
+	if (ret >= 0)
+		r->won++;
+	else if (ret != -EINVAL && ret != -EBUSY)
+		r->other = ret;
+}

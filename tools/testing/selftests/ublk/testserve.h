@@ -84,6 +84,17 @@ const struct ublksrv_io_desc *td_desc(struct testdev *td, __u16 queue,
 int td_write_arrived(struct testdev *td, struct td_req *req, void *buf, __u32 len);
 int td_read_arrived(struct testdev *td, struct td_req *req, void *buf, __u32 len);
 
+/* One of two threads that want the same tags at the same time. */
+struct td_racer {
+	struct testdev *td;
+	pthread_barrier_t *barrier;
+	unsigned int won;	/* tags */
+	int other;		/* an error that is not a loser's */
+};
+
+int td_race(struct testdev *td, struct td_racer racers[2], void *(*fn)(void *arg));
+void td_count_try(struct td_racer *r, int ret);
+
 /* For whatever waits: takes what has come, answers what is not for the test. */
 void td_drain_server(struct testdev *td);
 /* Never NULL: what is in a full queue goes first. */
