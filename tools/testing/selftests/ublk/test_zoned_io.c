@@ -46,6 +46,15 @@ TD_FIXTURE_WITH(fail_io, UBLK_F_ZONED, live_fail_io);
 
 /* -- reports --------------------------------------------------------------- */
 
+/* A report that the server has been asked for, and has to answer. */
+static int report_arrived(struct testdev *td, struct tz_call *call, struct td_req *req,
+			  unsigned int first, unsigned int nr)
+{
+	int ret = tz_report(td, call, first, nr);
+
+	return ret ? ret : td_next(td, req);
+}
+
 TEST_F(live, report_brings_what_the_server_says)
 {
 	struct testdev *td = &self->td;
@@ -54,8 +63,7 @@ TEST_F(live, report_brings_what_the_server_says)
 
 	tz_zones[7].wp += 8;
 	tz_zones[7].cond = BLK_ZONE_COND_IMP_OPEN;
-	ASSERT_EQ(0, tz_report(td, &call, 0, TZ_NR));
-	ASSERT_EQ(0, td_next(td, &req));
+	ASSERT_EQ(0, report_arrived(td, &call, &req, 0, TZ_NR));
 	EXPECT_EQ(UBLK_IO_OP_REPORT_ZONES, req.op);
 	EXPECT_EQ(TZ_NR, req.sectors);
 	tz_tell(td, &req, tz_zones, TZ_NR);
@@ -70,8 +78,7 @@ TEST_F(live, report_asks_for_what_is_wanted)
 	struct tz_call call;
 	struct td_req req;
 
-	ASSERT_EQ(0, tz_report(td, &call, 20, 3));
-	ASSERT_EQ(0, td_next(td, &req));
+	ASSERT_EQ(0, report_arrived(td, &call, &req, 20, 3));
 	EXPECT_EQ(20 * TZ_SECTORS, req.start);
 	EXPECT_EQ(3, req.sectors);
 	tz_tell(td, &req, &tz_zones[20], 3);
@@ -85,8 +92,7 @@ TEST_F(live, report_ends_with_the_disk)
 	struct tz_call call;
 	struct td_req req;
 
-	ASSERT_EQ(0, tz_report(td, &call, TZ_NR - 2, 100));
-	ASSERT_EQ(0, td_next(td, &req));
+	ASSERT_EQ(0, report_arrived(td, &call, &req, TZ_NR - 2, 100));
 	EXPECT_EQ(2, req.sectors);
 	tz_tell(td, &req, &tz_zones[TZ_NR - 2], 2);
 	ASSERT_EQ(0, tz_wait(td, &call));
@@ -119,8 +125,7 @@ TEST_F(live, short_report_is_continued)
 	struct tz_call call;
 	struct td_req req;
 
-	ASSERT_EQ(0, tz_report(td, &call, 20, 5));
-	ASSERT_EQ(0, td_next(td, &req));
+	ASSERT_EQ(0, report_arrived(td, &call, &req, 20, 5));
 	tz_tell(td, &req, &tz_zones[20], 2);
 	ASSERT_EQ(0, td_next(td, &req));
 	EXPECT_EQ(22 * TZ_SECTORS, req.start);
@@ -136,8 +141,7 @@ TEST_F(live, report_without_a_zone_fails)
 	struct tz_call call;
 	struct td_req req;
 
-	ASSERT_EQ(0, tz_report(td, &call, 20, 5));
-	ASSERT_EQ(0, td_next(td, &req));
+	ASSERT_EQ(0, report_arrived(td, &call, &req, 20, 5));
 	tz_tell(td, &req, NULL, 0);
 	EXPECT_EQ(-ENODEV, tz_wait(td, &call));
 }
@@ -148,8 +152,7 @@ TEST_F(live, report_of_other_zones_than_asked_for_fails)
 	struct tz_call call;
 	struct td_req req;
 
-	ASSERT_EQ(0, tz_report(td, &call, 20, 5));
-	ASSERT_EQ(0, td_next(td, &req));
+	ASSERT_EQ(0, report_arrived(td, &call, &req, 20, 5));
 	tz_tell(td, &req, &tz_zones[21], 5);
 	EXPECT_EQ(-ENODEV, tz_wait(td, &call));
 }
@@ -160,8 +163,7 @@ TEST_F(live, report_has_the_error_of_the_server)
 	struct tz_call call;
 	struct td_req req;
 
-	ASSERT_EQ(0, tz_report(td, &call, 0, TZ_NR));
-	ASSERT_EQ(0, td_next(td, &req));
+	ASSERT_EQ(0, report_arrived(td, &call, &req, 0, TZ_NR));
 	td_answer(td, &req, -ENODATA);
 	EXPECT_EQ(-ENODATA, tz_wait(td, &call));
 }
@@ -172,8 +174,7 @@ TEST_F(live, stop_lets_a_report_end)
 	struct tz_call call;
 	struct td_req req;
 
-	ASSERT_EQ(0, tz_report(td, &call, 0, TZ_NR));
-	ASSERT_EQ(0, td_next(td, &req));
+	ASSERT_EQ(0, report_arrived(td, &call, &req, 0, TZ_NR));
 	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_STOP_DEV, 0));
 	td_settle(td, 50);
 	tz_tell(td, &req, tz_zones, TZ_NR);
@@ -231,8 +232,7 @@ TEST_F(live, report_fails_when_its_server_goes)
 	struct tz_call call;
 	struct td_req req;
 
-	ASSERT_EQ(0, tz_report(td, &call, 0, TZ_NR));
-	ASSERT_EQ(0, td_next(td, &req));
+	ASSERT_EQ(0, report_arrived(td, &call, &req, 0, TZ_NR));
 	td_detach(td);
 	EXPECT_EQ(-EIO, tz_wait(td, &call));
 }
@@ -243,8 +243,7 @@ TEST_F(recoverable, report_that_was_seen_fails_when_its_server_goes)
 	struct tz_call call;
 	struct td_req req;
 
-	ASSERT_EQ(0, tz_report(td, &call, 0, TZ_NR));
-	ASSERT_EQ(0, td_next(td, &req));
+	ASSERT_EQ(0, report_arrived(td, &call, &req, 0, TZ_NR));
 	td_detach(td);
 	EXPECT_EQ(-EIO, tz_wait(td, &call));
 }
@@ -255,8 +254,7 @@ TEST_F(reissue, next_server_is_asked_again)
 	struct tz_call call;
 	struct td_req req;
 
-	ASSERT_EQ(0, tz_report(td, &call, 20, 5));
-	ASSERT_EQ(0, td_next(td, &req));
+	ASSERT_EQ(0, report_arrived(td, &call, &req, 20, 5));
 	td_detach(td);
 	ASSERT_EQ(0, td_recover(td));
 	ASSERT_EQ(0, td_next(td, &req));
