@@ -10,9 +10,9 @@
 #include <sys/stat.h>
 
 #include "fixture.h"
+#include "testfs.h"
 
 #define DISK_SIZE	(320ULL << 20)	/* the least that mkfs.xfs takes */
-#define FILES		24
 
 /* The file behind the disk is memory, and the test can look into it. */
 static int spawn_on_memory(struct testdev *td, struct ublk_options *opts,
@@ -199,138 +199,14 @@ FIXTURE_TEARDOWN_PARENT(disk)
 	EXPECT_EQ(0, td_reap(&self->td));
 }
 
-static unsigned int next_random(unsigned int *seed)
-{
-	*seed = *seed * 1103515245 + 12345;
-	return *seed >> 8;
-}
-
-/* Size and contents of a file follow from its number. */
-static __u32 fill_file(char *buf, unsigned int number)
-{
-	unsigned int seed = number + 1, i;
-	__u32 len = next_random(&seed) % 200000;
-
-	for (i = 0; i < len; i++)
-		buf[i] = next_random(&seed);
-	return len;
-}
-
-static int write_files(const char *dir)
-{
-	char *buf = malloc(200000), path[64];
-	int i, fd, err = 0;
-
-	for (i = 0; i < FILES && !err; i++) {
-		__u32 len = fill_file(buf, i);
-
-		snprintf(path, sizeof(path), "%s/%d", dir, i);
-		fd = open(path, O_WRONLY | O_CREAT, 0600);
-		if (fd < 0 || write(fd, buf, len) != len)
-			err = -EIO;
-		if (!(i % 4) && fsync(fd))
-			err = -EIO;
-		close(fd);
-	}
-	free(buf);
-	return err;
-}
-
-static int compare_files(const char *dir)
-{
-	char *want = malloc(200000), *got = malloc(200001), path[64];
-	int i, fd, err = 0;
-
-	for (i = 0; i < FILES && !err; i++) {
-		__u32 len = fill_file(want, i);
-
-		snprintf(path, sizeof(path), "%s/%d", dir, i);
-		fd = open(path, O_RDONLY);
-		if (fd < 0 || read(fd, got, 200001) != len ||
-		    memcmp(want, got, len))
-			err = -EBADMSG;
-		close(fd);
-	}
-	free(want);
-	free(got);
-	return err;
-}
-
-struct fs {
-	const char *type;
-	const char *mkfs[6];
-	const char *fsck[6];
-};
-
-static const struct fs ext4 = {
-	"ext4", { "mkfs.ext4", "-q", "-F" }, { "fsck.ext4", "-f", "-n" },
-};
-
-static const struct fs xfs = {
-	"xfs", { "mkfs.xfs", "-q", "-f" }, { "xfs_repair", "-n" },
-};
-
-static int run_on_disk(const char *const words[6], const char *dev)
-{
-	const char *argv[8] = { };
-	int i;
-
-	for (i = 0; i < 6 && words[i]; i++)
-		argv[i] = words[i];
-	argv[i] = dev;
-	return td_run(argv);
-}
-
-/* A module that mount(2) would load counts as well. */
-static bool kernel_has(const char *type)
-{
-	char line[64], name[32], alias[32];
-	const char *const argv[] = { "modprobe", "-q", alias, NULL };
-	bool found = false;
-	FILE *f;
-
-	snprintf(alias, sizeof(alias), "fs-%s", type);
-	td_run(argv);
-	f = fopen("/proc/filesystems", "r");
-	while (f && !found && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "nodev %31s", name) != 1)
-			sscanf(line, " %31s", name);
-		found = !strcmp(name, type);
-	}
-	if (f)
-		fclose(f);
-	return found;
-}
-
-static void check_fs(struct __test_metadata *_metadata, const char *dev,
-		     const char *dir, const struct fs *fs)
-{
-	int ret;
-
-	if (!kernel_has(fs->type))
-		SKIP(return, "kernel without %s", fs->type);
-	ret = run_on_disk(fs->mkfs, dev);
-	if (ret == -ENOENT)
-		SKIP(return, "%s is not installed", fs->mkfs[0]);
-	ASSERT_EQ(0, ret);
-
-	ASSERT_EQ(0, mount(dev, dir, fs->type, 0, NULL));
-	ASSERT_EQ(0, write_files(dir));
-	ASSERT_EQ(0, umount(dir));
-	EXPECT_EQ(0, run_on_disk(fs->fsck, dev));
-	ASSERT_EQ(0, mount(dev, dir, fs->type, 0, NULL));
-	EXPECT_EQ(0, compare_files(dir));
-	EXPECT_EQ(0, umount(dir));
-}
-
 TEST_F_TIMEOUT(disk, ext4_keeps_its_files_and_stays_clean, 120)
 {
-	check_fs(_metadata, self->dev, self->dir, &ext4);
+	CHECK_FS(self->dev, self->dir, &fs_ext4);
 }
 
 TEST_F_TIMEOUT(disk, xfs_keeps_its_files_and_stays_clean, 120)
 {
-	check_fs(_metadata, self->dev, self->dir, &xfs);
+	CHECK_FS(self->dev, self->dir, &fs_xfs);
 }
 
 static __u64 backing_bytes(int fd)
@@ -348,15 +224,15 @@ TEST_F_TIMEOUT(disk, trimmed_space_is_given_back, 120)
 	int fd, i, ret;
 	char path[64];
 
-	ret = run_on_disk(ext4.mkfs, self->dev);
+	ret = fs_run(fs_ext4.mkfs, self->dev);
 	if (ret == -ENOENT)
 		SKIP(return, "mkfs.ext4 is not installed");
 	ASSERT_EQ(0, ret);
 	ASSERT_EQ(0, mount(self->dev, self->dir, "ext4", 0, NULL));
-	ASSERT_EQ(0, write_files(self->dir));
+	ASSERT_EQ(0, fs_write_files(self->dir));
 	sync();
 	full = backing_bytes(self->backing);
-	for (i = 0; i < FILES; i++) {
+	for (i = 0; i < FS_FILES; i++) {
 		snprintf(path, sizeof(path), "%s/%d", self->dir, i);
 		unlink(path);
 	}
