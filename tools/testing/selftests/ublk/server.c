@@ -132,7 +132,7 @@ static bool has_data(const struct ublk_io *io)
 }
 
 /* The place in /dev/ublkcN where the data of the request can be got at. */
-static __u64 data_pos(const struct ublk_worker *w, const struct ublk_io *io)
+__u64 worker_data_pos(const struct ublk_worker *w, const struct ublk_io *io)
 {
 	return UBLKSRV_IO_BUF_OFFSET + ((__u64)w->queue << UBLK_QID_OFF) +
 	       ((__u64)io->tag << UBLK_TAG_OFF);
@@ -147,7 +147,7 @@ static void begin_request(struct ublk_worker *w, struct ublk_io *io)
 	if (mode == UBLK_MODE_USER_COPY && gives_data(io)) {
 		sqe = worker_sqe(w);
 		io_uring_prep_read(sqe, w->srv->cdev, io->buf,
-				   ublk_io_bytes(io), data_pos(w, io));
+				   ublk_io_bytes(io), worker_data_pos(w, io));
 	} else if (mode == UBLK_MODE_ZERO_COPY && has_data(io)) {
 		sqe = queue_io_cmd(w, io, UBLK_U_IO_REGISTER_IO_BUF, 0, io->tag);
 	} else {
@@ -157,12 +157,21 @@ static void begin_request(struct ublk_worker *w, struct ublk_io *io)
 	sqe->user_data = UD_DATA | io->tag;
 }
 
-static void commit(struct ublk_worker *w, struct ublk_io *io, int result)
+void worker_commit(struct ublk_worker *w, struct ublk_io *io, int result)
 {
 	if (worker_is_batch(w))
 		batch_complete(w, io, result);
 	else
 		queue_command(w, io, UBLK_U_IO_COMMIT_AND_FETCH_REQ, result);
+}
+
+/* The data is where it belongs. */
+static void data_done(struct ublk_worker *w, struct ublk_io *io, int result)
+{
+	if (result >= 0 && w->srv->meta >= 0)
+		meta_begin(w, io, result);
+	else
+		worker_commit(w, io, result);
 }
 
 /*
@@ -177,7 +186,7 @@ void ublk_complete_io(struct ublk_worker *w, struct ublk_io *io, int result)
 	if (mode == UBLK_MODE_USER_COPY && result > 0 && wants_data(io)) {
 		sqe = worker_sqe(w);
 		io_uring_prep_write(sqe, w->srv->cdev, io->buf, result,
-				    data_pos(w, io));
+				    worker_data_pos(w, io));
 		sqe->user_data = UD_DATA | io->tag;
 		return;
 	}
@@ -185,7 +194,7 @@ void ublk_complete_io(struct ublk_worker *w, struct ublk_io *io, int result)
 		sqe = queue_io_cmd(w, io, UBLK_U_IO_UNREGISTER_IO_BUF, 0, io->tag);
 		sqe->user_data = UD_IGNORE | io->tag;
 	}
-	commit(w, io, result);
+	data_done(w, io, result);
 }
 
 /* The data of a READ was brought, that of a WRITE taken, or pages registered. */
@@ -194,11 +203,11 @@ static void handle_data(struct ublk_worker *w, struct ublk_io *io, int res)
 	enum ublk_mode mode = w->srv->opts.mode;
 
 	if (mode == UBLK_MODE_USER_COPY && wants_data(io))
-		commit(w, io, res ? res : -EIO);
+		data_done(w, io, res ? res : -EIO);
 	else if (res < 0)
-		commit(w, io, res);
+		worker_commit(w, io, res);
 	else if (mode == UBLK_MODE_USER_COPY && res < (int)ublk_io_bytes(io))
-		commit(w, io, -EFAULT);
+		worker_commit(w, io, -EFAULT);
 	else
 		w->srv->opts.target->queue_io(w, io);
 }
@@ -278,6 +287,8 @@ static void handle_completions(struct ublk_worker *w)
 			w->srv->opts.target->io_done(w, io, cqe->res);
 		else if (cqe->user_data & UD_DATA)
 			handle_data(w, io, cqe->res);
+		else if (cqe->user_data & UD_META)
+			meta_done(w, io, cqe->res);
 		else if (!(cqe->user_data & UD_IGNORE))
 			handle_command(w, io, cqe->res);
 		n++;
@@ -329,6 +340,7 @@ static void share_memory(struct ublk_worker *w)
 	w->ios = owner->ios;
 	w->descs = owner->descs;
 	w->bufs = owner->bufs;
+	w->metas = owner->metas;
 }
 
 static void init_ios(struct ublk_worker *w)
@@ -343,6 +355,8 @@ static void init_ios(struct ublk_worker *w)
 		io->desc = (void *)((char *)w->descs + tag * desc_bytes(info));
 		if (w->bufs)
 			io->buf = w->bufs + (size_t)tag * info->max_io_buf_bytes;
+		if (w->metas)
+			io->meta = w->metas + tag * meta_buf_bytes(w->srv);
 	}
 }
 
@@ -373,6 +387,11 @@ static int worker_map(struct ublk_worker *w)
 	if (p == MAP_FAILED)
 		return -errno;
 	w->bufs = p;
+	if (w->srv->meta >= 0) {
+		w->metas = calloc(info->queue_depth, meta_buf_bytes(w->srv));
+		if (!w->metas)
+			return -ENOMEM;
+	}
 	init_ios(w);
 	return 0;
 }
@@ -388,6 +407,7 @@ static void worker_unmap(struct ublk_worker *w)
 	if (w->bufs)
 		munmap(w->bufs, (size_t)info->queue_depth *
 				info->max_io_buf_bytes);
+	free(w->metas);
 	free(w->ios);
 }
 
@@ -509,6 +529,8 @@ static void server_release(struct ublk_server *srv)
 		close(srv->cdev);
 	if (srv->opts.target->exit)
 		srv->opts.target->exit(srv);
+	if (srv->meta >= 0)
+		close(srv->meta);
 	sem_destroy(&srv->started);
 	close(srv->ended);
 	close(srv->leave);
@@ -533,7 +555,7 @@ static enum ublk_mode mode_of_device(const struct ublk_server *srv)
 static int add_device(struct ublk_server *srv)
 {
 	const struct ublk_options *o = &srv->opts;
-	__u64 wanted = mode_flags[o->mode];
+	__u64 wanted = mode_flags[o->mode] | (srv->meta >= 0 ? UBLK_F_INTEGRITY : 0);
 	int ret;
 
 	srv->info = (struct ublksrv_ctrl_dev_info) {
@@ -546,7 +568,7 @@ static int add_device(struct ublk_server *srv)
 	ret = ublk_add_dev(&srv->ctrl, &srv->info);
 	if (ret || (srv->info.flags & wanted) == wanted)
 		return ret;
-	/* The driver is older than the mode. */
+	/* The driver is older than that. */
 	ublk_del_dev(&srv->ctrl, srv->info.dev_id);
 	return -EOPNOTSUPP;
 }
@@ -624,6 +646,8 @@ static int recover_device(struct ublk_server *srv)
 	int ret;
 
 	ret = ublk_get_info2(&srv->ctrl, id, &srv->info);
+	if (!ret && !meta_is_as_agreed(srv))
+		ret = -EINVAL;
 	if (!ret)
 		ret = wait_for_vacancy(srv);
 	if (!ret)
@@ -661,11 +685,14 @@ static int server_init(struct ublk_server *srv, const struct ublk_options *opts)
 	srv->opts = *opts;
 	srv->cdev = -1;
 	srv->backing = -1;
+	srv->meta = -1;
 	sem_init(&srv->started, 0, 0);
 	srv->ended = eventfd(0, EFD_CLOEXEC);
 	srv->leave = eventfd(0, EFD_CLOEXEC);
 
 	ret = srv->opts.target->init(srv);
+	if (!ret)
+		ret = meta_open(srv);
 	if (!ret)
 		ret = ublk_ctrl_open(&srv->ctrl);
 	if (ret)

@@ -20,8 +20,9 @@
  *   ublk_end_user_recovery()	what waits for a server comes now
  *
  * ctrl.c sends control commands, server.c and server_batch.c run the workers,
- * target_*.c turn a request into an answer. A target never sees a command of the
- * driver, and server.c looks into a request only to move its data, in the way of its mode.
+ * target_*.c turn a request into an answer, server_meta.c keeps what protects the
+ * data. A target never sees a command of the driver, and server.c looks into a
+ * request only to move its data, in the way of its mode.
  * Functions return 0 or a negative errno.
  */
 #ifndef UBLK_SERVER_H
@@ -107,18 +108,24 @@ struct ublk_server;
  * @tag: number within the queue
  * @done: bytes a target has moved so far, for continuing a short transfer
  * @step: for targets that answer a request in several steps
+ * @meta_step: likewise, for server_meta.c
+ * @result: the target's answer, while metadata is moved
  * @lba: sector at which a ZONE_APPEND begins, for the target to say
  * @desc: what the kernel asks for, valid until the tag is completed
  * @buf: memory of the worker that the data of the request passes through; NULL
  *	if it stays in pages of the kernel, see ublk_target_rw()
+ * @meta: the same for its metadata; NULL if the disk has none
  */
 struct ublk_io {
 	__u16 tag;
 	__u16 step;
+	__u16 meta_step;
+	int result;
 	__u32 done;
 	__u64 lba;
 	const struct ublksrv_io_desc *desc;
 	char *buf;
+	char *meta;
 };
 
 /**
@@ -162,6 +169,7 @@ enum ublk_mode {
  * @target: behind the disk
  * @file: the loop target's file or block device, the zoned target's file
  * @direct: open @file with O_DIRECT
+ * @integrity: file for protection information of each block, NULL for none
  * @size: of the disk in bytes, 0 for the size of @file
  * @id: wanted device number, or UBLK_AUTO_ID
  * @queues: number of queues
@@ -176,6 +184,7 @@ struct ublk_options {
 	const struct ublk_target *target;
 	const char *file;
 	bool direct;
+	const char *integrity;
 	__u64 size;
 	__u32 id;
 	__u16 queues;
@@ -207,6 +216,7 @@ struct ublk_options {
  * @descs: descriptors of the whole queue, written by the driver
  * @ios: tags of the whole queue, of which this worker uses its own
  * @bufs: memory behind ios[].buf
+ * @metas: memory behind ios[].meta
  * @batch: what only server_batch.c looks into
  */
 struct ublk_worker {
@@ -221,6 +231,7 @@ struct ublk_worker {
 	const struct ublksrv_io_desc *descs;
 	struct ublk_io *ios;
 	char *bufs;
+	char *metas;
 	struct ublk_batch *batch;
 };
 
@@ -232,6 +243,7 @@ struct ublk_worker {
  * @ctrl: for control commands of the thread that runs the server
  * @cdev: /dev/ublkcN
  * @backing: the target's file
+ * @meta: the file for metadata, -1 if the disk has none
  * @workers: nr_workers of them
  * @nr_workers: queues times threads for each queue
  * @started: posted by each worker once its tags are fetched, or it failed
@@ -245,6 +257,7 @@ struct ublk_server {
 	struct ublk_ctrl ctrl;
 	int cdev;
 	int backing;
+	int meta;
 	struct ublk_worker *workers;
 	unsigned int nr_workers;
 	sem_t started;

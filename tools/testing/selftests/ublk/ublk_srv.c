@@ -51,6 +51,8 @@ static const char usage[] =
 "  -m, --mode MODE           the way of the data: copy (default), user-copy,\n"
 "                            zero-copy or auto-buf; user-copy if zoned\n"
 "      --direct              bypass the page cache for FILE\n"
+"      --integrity FILE      protect each block of a loop disk by a checksum, which\n"
+"                            the kernel checks and FILE keeps; implies user-copy\n"
 "      --threads-per-queue N threads that share the tags of a queue; default 1\n"
 "      --batch               many tags per command\n"
 "      --get-data            take the data of a write in a step of its own\n"
@@ -76,9 +78,9 @@ static const char usage[] =
 "  -h, --help                show this text\n";
 
 enum {
-	OPT_DIRECT = 256, OPT_THREADS, OPT_BATCH, OPT_GET_DATA, OPT_NO_PARTSCAN,
-	OPT_RECOVERY, OPT_QUIESCE, OPT_UNPRIVILEGED, OPT_ASYNC, OPT_ZONE_SIZE,
-	OPT_CONVENTIONAL, OPT_MAX_OPEN, OPT_MAX_ACTIVE
+	OPT_DIRECT = 256, OPT_INTEGRITY, OPT_THREADS, OPT_BATCH, OPT_GET_DATA,
+	OPT_NO_PARTSCAN, OPT_RECOVERY, OPT_QUIESCE, OPT_UNPRIVILEGED, OPT_ASYNC,
+	OPT_ZONE_SIZE, OPT_CONVENTIONAL, OPT_MAX_OPEN, OPT_MAX_ACTIVE
 };
 
 /* How long "quiesce" waits for the server to have a moment. */
@@ -94,6 +96,7 @@ static const struct option long_options[] = {
 	{ "mode", required_argument, NULL, 'm' },
 	{ "background", no_argument, NULL, 'b' },
 	{ "direct", no_argument, NULL, OPT_DIRECT },
+	{ "integrity", required_argument, NULL, OPT_INTEGRITY },
 	{ "threads-per-queue", required_argument, NULL, OPT_THREADS },
 	{ "batch", no_argument, NULL, OPT_BATCH },
 	{ "get-data", no_argument, NULL, OPT_GET_DATA },
@@ -224,10 +227,16 @@ static __u64 parse_recovery(const char *mode)
 	die("--recovery: \"%s\" is neither reissue nor fail-io", mode);
 }
 
-/* Options of the zoned target; false for any other. */
-static bool parse_zoned_option(struct ublk_options *o, int opt)
+/* Options that are about what lies behind the disk; false for any other. */
+static bool parse_target_option(struct ublk_options *o, int opt)
 {
 	switch (opt) {
+	case OPT_DIRECT:
+		o->direct = true;
+		return true;
+	case OPT_INTEGRITY:
+		o->integrity = optarg;
+		return true;
 	case OPT_ZONE_SIZE:
 		o->zoned.zone_bytes = parse_size("--zone-size", optarg);
 		return true;
@@ -281,9 +290,6 @@ static void parse_options(struct request *r, int argc, char **argv)
 		case 'a':
 			r->all = true;
 			break;
-		case OPT_DIRECT:
-			r->add.direct = true;
-			break;
 		case OPT_THREADS:
 			r->add.threads = parse_number("--threads-per-queue",
 						      optarg,
@@ -314,7 +320,7 @@ static void parse_options(struct request *r, int argc, char **argv)
 			fputs(usage, stdout);
 			exit(0);
 		default:
-			if (!parse_zoned_option(&r->add, opt))
+			if (!parse_target_option(&r->add, opt))
 				die("see --help");
 		}
 	}
@@ -328,7 +334,12 @@ static void check_server(const struct ublk_options *o)
 		die("a loop disk needs --file");
 	if (o->target == &ublk_null_target && o->file)
 		die("--file is for loop and zoned disks");
-	if (o->mode != UBLK_MODE_COPY && o->flags & UBLK_F_NEED_GET_DATA)
+	if (o->target != &ublk_loop_target && o->integrity)
+		die("--integrity is for loop disks");
+	if (o->mode > UBLK_MODE_USER_COPY && o->integrity)
+		die("--integrity is for the user-copy mode");
+	if ((o->mode != UBLK_MODE_COPY || o->integrity) &&
+	    o->flags & UBLK_F_NEED_GET_DATA)
 		die("--get-data is for the copy mode");
 	if (!o->queues || !o->depth || !o->threads)
 		die("queues, depth and threads start at 1");
