@@ -3,8 +3,6 @@
  * INTEGRITY: the way of the metadata between server and request, and clients that
  * bring their own.
  */
-#include <pthread.h>
-
 #include "fixture.h"
 #include "pi.h"
 #include "testbatch.h"
@@ -145,46 +143,12 @@ TEST_F(disk, discard_has_no_metadata)
 
 /* -- requests without ------------------------------------------------------ */
 
-struct setting {
-	struct testdev *td;
-	const char *attr;
-	int ret;
-	bool done;
-};
-
-static void *set_to_0(void *arg)
-{
-	struct setting *s = arg;
-
-	s->ret = td_sysfs_set(s->td, s->attr, 0);
-	__atomic_store_n(&s->done, true, __ATOMIC_RELEASE);
-	return NULL;
-}
-
-/* The kernel waits for the I/O under way, which may be somebody else's. */
-static int switch_off(struct testdev *td, const char *attr)
-{
-	struct setting s = { .td = td, .attr = attr };
-	__u64 deadline = td_now_ms() + TD_DEADLINE_MS;
-	pthread_t thread;
-
-	if (pthread_create(&thread, NULL, set_to_0, &s))
-		return -EAGAIN;
-	while (!__atomic_load_n(&s.done, __ATOMIC_ACQUIRE)) {
-		if (td_now_ms() > deadline)
-			return -ETIME;
-		td_settle(td, 5);
-	}
-	pthread_join(thread, NULL);
-	return s.ret;
-}
-
 TEST_F(disk, write_without_metadata_says_so)
 {
 	struct pi_disk *d = &self->d;
 	struct td_req req;
 
-	ASSERT_EQ(0, switch_off(&d->td, "integrity/write_generate"));
+	ASSERT_EQ(0, td_sysfs_write(&d->td, "integrity/write_generate", "0"));
 	ASSERT_LE(0, td_write_arrived(&d->td, &req, d->data, PI_LEN));
 	EXPECT_EQ(0, req.flags & UBLK_IO_F_INTEGRITY);
 	EXPECT_EQ(0, pi_take(&d->td, &req, d->meta, PI_MAX_META, 0));
@@ -199,7 +163,7 @@ TEST_F(disk, read_without_metadata_is_not_checked)
 	struct td_req req;
 	int client;
 
-	ASSERT_EQ(0, switch_off(&d->td, "integrity/read_verify"));
+	ASSERT_EQ(0, td_sysfs_write(&d->td, "integrity/read_verify", "0"));
 	client = td_read_arrived(&d->td, &req, d->mine, PI_LEN);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(0, req.flags & UBLK_IO_F_INTEGRITY);

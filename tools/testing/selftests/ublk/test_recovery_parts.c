@@ -247,6 +247,22 @@ TEST_F(part, stop_fails_what_a_closed_ring_left_behind)
 	EXPECT_EQ(-EIO, td_wait(td, client));
 }
 
+/* What it sorts for both queues at once, still goes to each. */
+TEST_F(part, queue_of_the_other_ring_goes_on_behind_a_scheduler)
+{
+	struct helper h = { .ring = &self->ring, .closes = true };
+	struct testdev *td = &self->td;
+	int client;
+
+	ASSERT_EQ(0, start(td, &h));
+	if (td_sysfs_write(td, "queue/scheduler", "mq-deadline"))
+		SKIP(return, "kernel without mq-deadline");
+	leave(&h);
+	client = send_read(td, 1);
+	EXPECT_TRUE(queue_0_works(td));
+	EXPECT_EQ(variant->later, outcome(&h, client, variant->later));
+}
+
 /* -- one thread of two, whose ring stays ----------------------------------- */
 
 TEST_F(part, queue_of_the_other_thread_goes_on)

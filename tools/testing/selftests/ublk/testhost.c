@@ -182,7 +182,7 @@ int td_sysfs_string(const struct testdev *td, const char *attr, char *buf,
 	return read_text(path, buf, len);
 }
 
-int td_sysfs_set(const struct testdev *td, const char *attr, unsigned int value)
+static int write_attr(const struct testdev *td, const char *attr, const char *text)
 {
 	char path[128];
 	int fd, ret = 0;
@@ -191,10 +191,53 @@ int td_sysfs_set(const struct testdev *td, const char *attr, unsigned int value)
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (dprintf(fd, "%u", value) < 0)
+	if (write(fd, text, strlen(text)) < 0)
 		ret = -errno;
 	close(fd);
 	return ret;
+}
+
+int td_sysfs_set(const struct testdev *td, const char *attr, unsigned int value)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", value);
+	return write_attr(td, attr, text);
+}
+
+struct setting {
+	const struct testdev *td;
+	const char *attr;
+	const char *text;
+	int ret;
+	bool done;
+};
+
+static void *set_attr(void *arg)
+{
+	struct setting *s = arg;
+
+	s->ret = write_attr(s->td, s->attr, s->text);
+	__atomic_store_n(&s->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+int td_sysfs_write(struct testdev *td, const char *attr, const char *text)
+{
+	struct setting *s = calloc(1, sizeof(*s));
+	__u64 deadline = td_now_ms() + TD_DEADLINE_MS;
+	pthread_t thread;
+
+	*s = (struct setting) { .td = td, .attr = attr, .text = text };
+	if (pthread_create(&thread, NULL, set_attr, s))
+		return -EAGAIN;
+	while (!__atomic_load_n(&s->done, __ATOMIC_ACQUIRE)) {
+		if (td_now_ms() > deadline)
+			return -ETIME;
+		td_settle(td, 5);
+	}
+	pthread_join(thread, NULL);
+	return s->ret;
 }
 
 long td_sysfs_number(const struct testdev *td, const char *attr)

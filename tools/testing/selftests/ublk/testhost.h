@@ -38,6 +38,8 @@ long td_sysfs_number(const struct testdev *td, const char *attr);
 int td_sysfs_string(const struct testdev *td, const char *attr, char *buf,
 		    size_t len);
 int td_sysfs_set(const struct testdev *td, const char *attr, unsigned int value);
+/* What waits for the I/O under way, which may be somebody else's: it is served. */
+int td_sysfs_write(struct testdev *td, const char *attr, const char *text);
 int td_module_refs(void);
 
 #endif
