@@ -37,9 +37,9 @@ static const char disconnect_script[] =
 	"echo 0 >$d/namespaces/1/enable; rmdir $d/namespaces/1 $d\n"
 	"true\n";
 
-FIXTURE(target)
-{
-	struct testdev td;
+/* A live disk as a namespace of NVMe. */
+struct nvme {
+	struct testdev *td;
 	int node;		/* of the namespace; -1 without one */
 	bool connected;
 	char name[32];
@@ -94,11 +94,42 @@ static int open_namespace(struct testdev *td)
 	return fd;
 }
 
+static int connect_disk(struct nvme *nvme, struct testdev *td)
+{
+	int ret;
+
+	nvme->td = td;
+	sprintf(nvme->dev, "/dev/ublkb%d", td->id);
+	sprintf(nvme->name, "ublk-test-%d", td->id);
+	nvme->connected = true;
+	ret = run_script(td, connect_script, nvme->dev, nvme->name);
+	if (ret)
+		return ret;
+	nvme->node = open_namespace(td);
+	return nvme->node < 0 ? -ENODEV : 0;
+}
+
+static void disconnect_disk(struct nvme *nvme)
+{
+	if (nvme->node >= 0)
+		close(nvme->node);
+	if (nvme->connected)
+		run_script(nvme->td, disconnect_script, nvme->dev, nvme->name);
+}
+
+/* -- what the driver believes ---------------------------------------------- */
+
+FIXTURE(target)
+{
+	struct testdev td;
+	struct nvme nvme;
+};
+
 FIXTURE_SETUP(target)
 {
 	struct testdev *td = &self->td;
 
-	self->node = -1;
+	self->nvme.node = -1;
 	if (!td_init(td))
 		SKIP(return, "no /dev/ublk-control: load ublk_drv");
 	REQUIRE_FEATURE(td, UBLK_F_ZONED);
@@ -111,29 +142,21 @@ FIXTURE_SETUP(target)
 		tz_zones[i].cond = BLK_ZONE_COND_EMPTY;
 	}
 	ASSERT_EQ(0, td_go_live(td));
-	sprintf(self->dev, "/dev/ublkb%d", td->id);
-	sprintf(self->name, "ublk-test-%d", td->id);
-	self->connected = true;
-	ASSERT_EQ(0, run_script(td, connect_script, self->dev, self->name));
-	self->node = open_namespace(td);
-	ASSERT_LE(0, self->node);
+	ASSERT_EQ(0, connect_disk(&self->nvme, td));
 }
 
 /* The server has to be there for it. */
 FIXTURE_TEARDOWN(target)
 {
-	if (self->node >= 0)
-		close(self->node);
-	if (self->connected)
-		run_script(&self->td, disconnect_script, self->dev, self->name);
+	disconnect_disk(&self->nvme);
 	if (self->td.id >= 0)
 		td_drop(&self->td);
 }
 
-static struct nvme_passthru_cmd64 *append_cmd(void *data, unsigned int zone)
+static struct nvme_passthru_cmd64 *append_cmd(void *data, __u64 sector, __u32 block)
 {
 	struct nvme_passthru_cmd64 *cmd = calloc(1, sizeof(*cmd));
-	__u64 start = (__u64)zone * TZ_SECTORS;
+	__u64 start = sector * 512 / block;
 
 	cmd->opcode = NVME_APPEND;
 	cmd->nsid = 1;
@@ -141,7 +164,7 @@ static struct nvme_passthru_cmd64 *append_cmd(void *data, unsigned int zone)
 	cmd->data_len = BYTES;
 	cmd->cdw10 = start;
 	cmd->cdw11 = start >> 32;
-	cmd->cdw12 = SECTORS - 1;
+	cmd->cdw12 = BYTES / block - 1;
 	return cmd;
 }
 
@@ -152,7 +175,8 @@ static int append_arrived(struct testdev *td, int node, struct tz_call *call,
 	int bdev = td->bdev, ret;
 
 	td->bdev = node;
-	ret = tz_ioctl(td, call, NVME_IOCTL_IO64_CMD, append_cmd(data, TZ_FIRST));
+	ret = tz_ioctl(td, call, NVME_IOCTL_IO64_CMD,
+		       append_cmd(data, TZ_FIRST * TZ_SECTORS, BLOCK));
 	td->bdev = bdev;
 	return ret ? ret : td_next(td, req);
 }
@@ -171,7 +195,7 @@ TEST_F(target, append_names_its_zone_and_brings_data)
 	struct tz_call call;
 	struct td_req req;
 
-	ASSERT_EQ(0, append_arrived(td, self->node, &call, &req, data));
+	ASSERT_EQ(0, append_arrived(td, self->nvme.node, &call, &req, data));
 	EXPECT_EQ(UBLK_IO_OP_ZONE_APPEND, req.op);
 	EXPECT_EQ(TZ_FIRST * TZ_SECTORS, req.start);
 	EXPECT_EQ(SECTORS, req.sectors);
@@ -211,7 +235,7 @@ TEST_F(target, append_ends_where_the_server_says_if_that_can_be)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(answers); i++) {
-		ASSERT_EQ(0, append_arrived(td, self->node, &call, &req, data));
+		ASSERT_EQ(0, append_arrived(td, self->nvme.node, &call, &req, data));
 		ASSERT_EQ(TD_PENDING, answer_at(td, &req, answers[i].result,
 						req.start + answers[i].offset));
 		ASSERT_EQ(answers[i].good, !tz_wait(td, &call))
@@ -221,6 +245,139 @@ TEST_F(target, append_ends_where_the_server_says_if_that_can_be)
 			continue;
 		ASSERT_EQ(req.start + answers[i].offset, cmd->result);
 	}
+}
+
+/* -- the zoned target of the library --------------------------------------- */
+
+#define JOBS		4
+#define ROUNDS		6
+#define SRV_BLOCK	4096U
+
+FIXTURE(served)
+{
+	struct testdev td;
+	struct nvme nvme;
+};
+
+FIXTURE_VARIANT(served)
+{
+	enum ublk_mode mode;
+	__u64 flags;
+};
+
+FIXTURE_VARIANT_ADD(served, with_user_copy) {
+	.mode = UBLK_MODE_USER_COPY,
+};
+
+FIXTURE_VARIANT_ADD(served, in_batches_with_auto_buf) {
+	.mode = UBLK_MODE_AUTO_BUF, .flags = UBLK_F_BATCH_IO,
+};
+
+FIXTURE_SETUP(served)
+{
+	struct testdev *td = &self->td;
+	struct ublk_options opts;
+
+	self->nvme.node = -1;
+	if (!td_init(td))
+		SKIP(return, "no /dev/ublk-control: load ublk_drv");
+	REQUIRE_FEATURE(td, UBLK_F_ZONED | variant->flags);
+	if (!has_target())
+		SKIP(return, "kernel without an NVMe target (nvme-loop)");
+	ublk_options_init(&opts);
+	opts.target = &ublk_zoned_target;
+	opts.size = TD_SIZE;
+	opts.zoned.zone_bytes = TZ_BYTES;
+	opts.queues = 2;
+	opts.threads = 2;
+	opts.depth = 16;
+	opts.mode = variant->mode;
+	opts.flags = variant->flags;
+	ASSERT_EQ(0, td_spawn(td, &opts));
+	ASSERT_EQ(0, connect_disk(&self->nvme, td));
+}
+
+/* NVMe has to let go of the disk while somebody serves it. */
+FIXTURE_TEARDOWN(served)
+{
+	disconnect_disk(&self->nvme);
+	td_close_disk(&self->td);
+	EXPECT_EQ(0, td_reap(&self->td));
+}
+
+struct job {
+	pthread_t thread;
+	int node;
+	unsigned int number;
+	int failed;
+	__u64 at[ROUNDS];	/* in bytes */
+};
+
+static void *run_job(void *arg)
+{
+	struct job *job = arg;
+	unsigned int i;
+
+	for (i = 0; i < ROUNDS; i++) {
+		struct nvme_passthru_cmd64 *cmd;
+
+		cmd = append_cmd(td_page_buf(BYTES, job->number * ROUNDS + i),
+				 TZ_FIRST * TZ_SECTORS, SRV_BLOCK);
+		job->failed |= ioctl(job->node, NVME_IOCTL_IO64_CMD, cmd);
+		job->at[i] = cmd->result * SRV_BLOCK;
+	}
+	return NULL;
+}
+
+/* Each append said where it went; it is there, and nowhere else. */
+static unsigned int count_wrong(struct testdev *td, const struct job *job)
+{
+	char *got = td_page_buf(BYTES, 0);
+	unsigned int i, wrong = 0;
+
+	for (i = 0; i < ROUNDS; i++) {
+		void *want = td_page_buf(BYTES, job->number * ROUNDS + i);
+
+		wrong += job->at[i] < TD_AREA ||
+			 job->at[i] >= TD_AREA + JOBS * ROUNDS * BYTES ||
+			 td_wait(td, td_read(td, got, BYTES, job->at[i])) != BYTES ||
+			 memcmp(want, got, BYTES);
+	}
+	return wrong;
+}
+
+TEST_F(served, appends_of_several_jobs_go_where_they_say)
+{
+	struct job jobs[JOBS] = { };
+	unsigned int i;
+
+	for (i = 0; i < JOBS; i++) {
+		jobs[i].node = self->nvme.node;
+		jobs[i].number = i;
+		ASSERT_EQ(0, pthread_create(&jobs[i].thread, NULL, run_job, &jobs[i]));
+	}
+	for (i = 0; i < JOBS; i++)
+		pthread_join(jobs[i].thread, NULL);
+	for (i = 0; i < JOBS; i++) {
+		EXPECT_EQ(0, jobs[i].failed);
+		EXPECT_EQ(0, count_wrong(&self->td, &jobs[i]));
+	}
+}
+
+TEST_F(served, append_to_a_full_zone_fails)
+{
+	struct testdev *td = &self->td;
+	struct blk_zone_range range = {
+		.sector = TZ_FIRST * TZ_SECTORS, .nr_sectors = TZ_SECTORS,
+	};
+	struct nvme_passthru_cmd64 *cmd;
+
+	cmd = append_cmd(td_page_buf(BYTES, 1), range.sector, SRV_BLOCK);
+	ASSERT_EQ(0, ioctl(td->bdev, BLKFINISHZONE, &range));
+	EXPECT_NE(0, ioctl(self->nvme.node, NVME_IOCTL_IO64_CMD, cmd));
+	ASSERT_EQ(0, ioctl(td->bdev, BLKRESETZONE, &range));
+	EXPECT_EQ(0, ioctl(self->nvme.node, NVME_IOCTL_IO64_CMD, cmd));
+	EXPECT_EQ(TD_AREA / SRV_BLOCK, cmd->result);
 }
 
 TEST_HARNESS_MAIN
