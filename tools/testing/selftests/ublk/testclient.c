@@ -182,6 +182,10 @@ int td_writev(struct testdev *td, const struct iovec *iov, unsigned int nr,
 	return client_send(td, sqe, client);
 }
 
+/*
+ * In a worker of the kernel: with write-back throttling the second half of a
+ * discard that is split waits for the first, and this task may have to serve that.
+ */
 int td_discard(struct testdev *td, __u64 offset, __u64 len)
 {
 	struct io_uring_sqe *sqe;
@@ -189,6 +193,7 @@ int td_discard(struct testdev *td, __u64 offset, __u64 len)
 
 	sqe = client_sqe(td, &client);
 	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->flags = IOSQE_ASYNC;
 	sqe->fd = td->bdev;
 	sqe->cmd_op = BLOCK_URING_CMD_DISCARD;
 	sqe->addr = offset;
