@@ -4,6 +4,7 @@
  * what it has done when it stops half way.
  */
 #include "fixture.h"
+#include "testzoned.h"
 
 #define DEPTH	4
 #define ADDR	4096	/* not looked at by the commands that fail before */
@@ -21,6 +22,14 @@ static int go_live(struct tb *tb, struct testdev *td)
 	return ret ? ret : tb_open_disk(tb);
 }
 
+static int attach_zoned(struct tb *tb, struct testdev *td)
+{
+	if (td_features(td) & UBLK_F_ZONED)
+		tz_init(td);
+	return tb_attach(tb, td);
+}
+
+TB_FIXTURE(zoned, attach_zoned);
 TB_FIXTURE(prepared, tb_attach_prepared);
 TB_FIXTURE(live, go_live);
 TD_FIXTURE(driver, td_no_device);
@@ -189,6 +198,37 @@ TEST_F(attached, elements_have_the_size_that_their_flags_say)
 		args.elem_bytes = 16;
 		EXPECT_EQ(-EINVAL, tb_run(&self->tb, elem_ops[i], &args, NULL));
 		args.flags = UBLK_BATCH_F_HAS_BUF_ADDR;
+	}
+}
+
+TEST_F(zoned, elements_may_have_room_for_a_sector)
+{
+	static const struct {
+		__u16 flags;
+		__u8 bytes;
+		int ret;
+	} forms[] = {
+		{ UBLK_BATCH_F_HAS_ZONE_LBA, 16, 0 },
+		{ 0, 8, 0 },
+		{ UBLK_BATCH_F_HAS_ZONE_LBA, 8, -EINVAL },
+		{ 0, 16, -EINVAL },
+		{ UBLK_BATCH_F_HAS_ZONE_LBA | UBLK_BATCH_F_HAS_BUF_ADDR, 24, -EINVAL },
+		{ UBLK_BATCH_F_HAS_BUF_ADDR, 16, -EINVAL },
+	};
+	struct tb_elem elem = { };
+	unsigned int i;
+
+	REQUIRE_FEATURE(&self->td, UBLK_F_ZONED);
+	for (i = 0; i < ARRAY_SIZE(forms); i++) {
+		struct ublk_batch_io args = {
+			.flags = forms[i].flags, .nr_elem = 1,
+			.elem_bytes = forms[i].bytes,
+		};
+
+		elem.tag = i;
+		EXPECT_EQ(forms[i].ret, tb_run(&self->tb, UBLK_U_IO_PREP_IO_CMDS,
+					       &args, &elem))
+			TH_LOG("form %u", i);
 	}
 }
 
