@@ -108,8 +108,9 @@ static int ublk_batch_check_args(const struct ublk_queue *q,
  * tag of a command that fails in the end.
  */
 
+/* The command has @taken slots so far: they count as if they were armed. */
 static int ublk_prep_take(struct ublk_session *s, struct ublk_queue *q,
-			  const struct ublk_elem *elem)
+			  const struct ublk_elem *elem, unsigned int taken)
 {
 	struct ublk_slot *slot = ublk_elem_slot(q, elem);
 
@@ -117,7 +118,7 @@ static int ublk_prep_take(struct ublk_session *s, struct ublk_queue *q,
 		return -EINVAL;
 	if (!ublk_session_may_arm(s))
 		return -ENODEV;
-	if (atomic_read(&s->nr_fetched) == s->dev->nr_queues * q->depth)
+	if (atomic_read(&s->nr_fetched) + taken == s->dev->nr_queues * q->depth)
 		return -EBUSY;
 	if (!ublk_slot_fetch(q, slot, s->gen))
 		return -EINVAL;
@@ -146,7 +147,7 @@ static int ublk_prep_elems(struct ublk_session *s, struct ublk_queue *q,
 
 	for (nr = 0; nr < args->nr_elem; nr++) {
 		ublk_elem_read(q, args, elems + nr * args->elem_bytes, &elem);
-		ret = ublk_prep_take(s, q, &elem);
+		ret = ublk_prep_take(s, q, &elem, nr);
 		if (ret)
 			break;
 	}

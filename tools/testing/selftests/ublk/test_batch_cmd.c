@@ -351,7 +351,9 @@ TEST_F(attached, prep_that_fails_at_any_element_has_taken_none)
 	ASSERT_EQ(-EINVAL, PREP(tb, 0, 1, 2, DEPTH));
 	ASSERT_EQ(-EINVAL, PREP(tb, 0, 1, 1));
 	ASSERT_EQ(0, PREP(tb, 3));
-	ASSERT_EQ(-EINVAL, PREP(tb, 0, 1, 2, 3));
+	ASSERT_EQ(-EINVAL, PREP(tb, 0, 1, 3));
+	/* Before the last one, all are there. */
+	ASSERT_EQ(-EBUSY, PREP(tb, 0, 1, 2, 3));
 	EXPECT_EQ(0, PREP(tb, 0, 1, 2));
 	EXPECT_EQ(0, td_start(&self->td));
 }
