@@ -223,27 +223,36 @@ struct io_uring_sqe *ublk_target_sqe(struct ublk_worker *w, struct ublk_io *io)
 }
 
 /*
- * The target's I/O for all of the request after io->done bytes, at @offset of
- * @fd. Pages of the kernel have no address, only a number and a first byte 0.
+ * The target's I/O for @len bytes of the request after the first @from, at
+ * @offset of @fd. Pages of the kernel have no address, only a number and a first
+ * byte 0.
  */
-struct io_uring_sqe *ublk_target_rw(struct ublk_worker *w, struct ublk_io *io,
-				    int fd, __u64 offset)
+struct io_uring_sqe *ublk_target_rw_part(struct ublk_worker *w, struct ublk_io *io,
+					 int fd, __u64 offset, __u32 from,
+					 __u32 len)
 {
 	bool is_read = wants_data(io);
 	struct io_uring_sqe *sqe = ublk_target_sqe(w, io);
-	__u32 len = ublk_io_bytes(io) - io->done;
 
 	if (uses_pages(w->srv)) {
 		io_uring_prep_rw(is_read ? IORING_OP_READ_FIXED :
 					   IORING_OP_WRITE_FIXED,
-				 sqe, fd, (void *)(unsigned long)io->done, len,
+				 sqe, fd, (void *)(unsigned long)from, len,
 				 offset);
 		sqe->buf_index = io->tag;
 	} else {
 		io_uring_prep_rw(is_read ? IORING_OP_READ : IORING_OP_WRITE,
-				 sqe, fd, io->buf + io->done, len, offset);
+				 sqe, fd, io->buf + from, len, offset);
 	}
 	return sqe;
+}
+
+/* The same for all of the request after io->done bytes. */
+struct io_uring_sqe *ublk_target_rw(struct ublk_worker *w, struct ublk_io *io,
+				    int fd, __u64 offset)
+{
+	return ublk_target_rw_part(w, io, fd, offset, io->done,
+				   ublk_io_bytes(io) - io->done);
 }
 
 /* The driver has given us the request of this tag. */
@@ -251,6 +260,7 @@ void worker_serve(struct ublk_worker *w, struct ublk_io *io)
 {
 	io->done = 0;
 	io->step = 0;
+	io->err = 0;
 	io->lba = 0;
 	begin_request(w, io);
 }
@@ -674,6 +684,7 @@ void ublk_options_init(struct ublk_options *opts)
 			.zone_bytes = 4U << 20,
 			.max_open = 14,
 		},
+		.stripe.chunk = 64U << 10,
 	};
 }
 

@@ -25,7 +25,8 @@ enum loop_step {
 	LOOP_SYNC,		/* FUA of an operation without such a flag */
 };
 
-static void fill_params(struct ublk_server *srv, __u64 size, __u8 shift)
+/* Of a disk of @size bytes in blocks of 1 << @shift whose data lies in files. */
+void ublk_file_params(struct ublk_server *srv, __u64 size, __u8 shift)
 {
 	srv->params = (struct ublk_params) {
 		.len = sizeof(srv->params),
@@ -60,7 +61,7 @@ static int setup_bdev(struct ublk_server *srv)
 		return -ENOSPC;
 	if (srv->opts.size)
 		size = srv->opts.size;
-	fill_params(srv, size, __builtin_ctz(block_size));
+	ublk_file_params(srv, size, __builtin_ctz(block_size));
 	return 0;
 }
 
@@ -74,7 +75,7 @@ static int setup_file(struct ublk_server *srv, const struct stat *st)
 	if (size > (__u64)st->st_size && ftruncate(srv->backing, size))
 		return -errno;
 	/* Direct I/O is aligned to the block size of the file system. */
-	fill_params(srv, size, srv->opts.direct ? 12 : 9);
+	ublk_file_params(srv, size, srv->opts.direct ? 12 : 9);
 	return 0;
 }
 

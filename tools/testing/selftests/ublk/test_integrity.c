@@ -36,22 +36,6 @@ static int spawn_on_memory(struct testdev *td, struct ublk_options *opts,
 
 /* -- fio ------------------------------------------------------------------- */
 
-static int run_fio(const char *dev, const char *rw, const char *extra)
-{
-	char file[48], mode[24];
-	const char *const argv[] = {
-		"fio", "--name=verify", "--thread", "--direct=1", "--minimal",
-		"--ioengine=io_uring", "--iodepth=16", "--bsrange=512-64k",
-		"--bs_unaligned=0", "--size=4M", "--verify=crc32c",
-		"--verify_fatal=1", "--verify_state_save=0", "--randseed=7",
-		file, mode, extra, NULL,
-	};
-
-	snprintf(file, sizeof(file), "--filename=%s", dev);
-	snprintf(mode, sizeof(mode), "--rw=%s", rw);
-	return td_run(argv);
-}
-
 FIXTURE(served)
 {
 	struct testdev td;
@@ -159,7 +143,7 @@ FIXTURE_TEARDOWN_PARENT(served)
 
 TEST_F_TIMEOUT(served, fio_finds_every_block_as_it_wrote_it, 120)
 {
-	int ret = run_fio(self->dev, "randwrite", "--do_verify=1");
+	int ret = td_fio(self->dev, "randwrite", "--do_verify=1");
 
 	if (ret == -ENOENT)
 		SKIP(return, "fio is not installed");
@@ -259,13 +243,13 @@ static int plant_corruption(int fd)
 
 TEST_F_TIMEOUT(disk, fio_sees_a_planted_corruption, 120)
 {
-	int ret = run_fio(self->dev, "write", "--do_verify=1");
+	int ret = td_fio(self->dev, "write", "--do_verify=1");
 
 	if (ret == -ENOENT)
 		SKIP(return, "fio is not installed");
 	ASSERT_EQ(0, ret);
 	ASSERT_EQ(0, plant_corruption(self->backing));
-	EXPECT_NE(0, run_fio(self->dev, "write", "--verify_only"));
+	EXPECT_NE(0, td_fio(self->dev, "write", "--verify_only"));
 }
 
 TEST_HARNESS_MAIN

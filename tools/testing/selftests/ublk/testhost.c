@@ -156,6 +156,22 @@ int td_run(const char *const argv[])
 	return ret;
 }
 
+int td_fio(const char *dev, const char *rw, const char *extra)
+{
+	char file[48], mode[24];
+	const char *const argv[] = {
+		"fio", "--name=verify", "--thread", "--direct=1", "--minimal",
+		"--ioengine=io_uring", "--iodepth=16", "--bsrange=512-64k",
+		"--bs_unaligned=0", "--size=4M", "--verify=crc32c",
+		"--verify_fatal=1", "--verify_state_save=0", "--randseed=7",
+		file, mode, extra, NULL,
+	};
+
+	snprintf(file, sizeof(file), "--filename=%s", dev);
+	snprintf(mode, sizeof(mode), "--rw=%s", rw);
+	return td_run(argv);
+}
+
 static int read_text(const char *path, char *buf, size_t len)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -33,6 +33,8 @@ int td_wait_exit(pid_t pid, int timeout_ms);
  * exit status, or -ENOENT if the program is not installed.
  */
 int td_run(const char *const argv[]);
+/* fio: writes the first 4 MiB of a disk, or does what @extra says, and verifies. */
+int td_fio(const char *dev, const char *rw, const char *extra);
 
 long td_sysfs_number(const struct testdev *td, const char *attr);
 int td_sysfs_string(const struct testdev *td, const char *attr, char *buf,

@@ -45,6 +45,7 @@
 #define UBLK_AUTO_ID		(~0U)
 #define UBLK_SECTOR_SHIFT	9
 #define UBLK_DEFAULT_BUF	(512U << 10)
+#define UBLK_STRIPE_FILES	16
 
 /* -- ctrl.c: one function for each control command ----------------------- */
 
@@ -107,8 +108,9 @@ struct ublk_server;
  * struct ublk_io - one tag, as its worker sees it
  * @tag: number within the queue
  * @done: bytes a target has moved so far, for continuing a short transfer
- * @step: for targets that answer a request in several steps
+ * @step: for targets that answer a request in several steps, or pieces
  * @meta_step: likewise, for server_meta.c
+ * @err: of one of these pieces
  * @result: the target's answer, while metadata is moved
  * @lba: sector at which a ZONE_APPEND begins, for the target to say
  * @desc: what the kernel asks for, valid until the tag is completed
@@ -122,6 +124,7 @@ struct ublk_io {
 	__u16 meta_step;
 	int result;
 	__u32 done;
+	int err;
 	__u64 lba;
 	const struct ublksrv_io_desc *desc;
 	char *buf;
@@ -147,6 +150,7 @@ struct ublk_target {
 
 extern const struct ublk_target ublk_null_target;
 extern const struct ublk_target ublk_loop_target;
+extern const struct ublk_target ublk_stripe_target;
 extern const struct ublk_target ublk_zoned_target;
 
 /**
@@ -179,6 +183,8 @@ enum ublk_mode {
  * @mode: the way of the data
  * @threads: worker threads for each queue, they share out its tags
  * @zoned: for the zoned target, see there
+ * @stripe: files of the stripe target, which has no @file, and how much of the
+ *	disk lies in one before the next one's turn comes, a power of 2
  */
 struct ublk_options {
 	const struct ublk_target *target;
@@ -199,6 +205,11 @@ struct ublk_options {
 		__u32 max_open;
 		__u32 max_active;
 	} zoned;
+	struct {
+		const char *files[UBLK_STRIPE_FILES];
+		unsigned int nr;
+		__u32 chunk;
+	} stripe;
 };
 
 /**
@@ -277,7 +288,11 @@ int ublk_server_delete(struct ublk_server *srv);
 struct io_uring_sqe *ublk_target_sqe(struct ublk_worker *w, struct ublk_io *io);
 struct io_uring_sqe *ublk_target_rw(struct ublk_worker *w, struct ublk_io *io,
 				    int fd, __u64 offset);
+struct io_uring_sqe *ublk_target_rw_part(struct ublk_worker *w, struct ublk_io *io,
+					 int fd, __u64 offset, __u32 from,
+					 __u32 len);
 void ublk_complete_io(struct ublk_worker *w, struct ublk_io *io, int result);
+void ublk_file_params(struct ublk_server *srv, __u64 size, __u8 shift);
 
 /* Bytes between the descriptors of two queues in the mapping of ublkcN. */
 size_t ublk_queue_map_stride(const struct ublksrv_ctrl_dev_info *info);

@@ -39,9 +39,11 @@ static const char usage[] =
 "  features   show what the driver offers\n"
 "\n"
 "Options of add:\n"
-"  -t, --type TYPE           null (forgets all data), loop or zoned; default null\n"
+"  -t, --type TYPE           null (forgets all data), loop, stripe or zoned;\n"
+"                            default null\n"
 "  -f, --file FILE           file or block device behind a loop disk; file behind a\n"
-"                            zoned one, which else loses its data with its server\n"
+"                            zoned one, which else loses its data with its server;\n"
+"                            a striped disk has it twice or more often\n"
 "  -n, --number N            device number; default: the first free one\n"
 "  -q, --queues N            number of queues; default 1\n"
 "  -d, --depth N             requests in flight for each queue; default 128\n"
@@ -62,6 +64,8 @@ static const char usage[] =
 "                            what the last one had not answered; with MODE fail-io\n"
 "                            I/O fails until then\n"
 "      --quiesce             allow \"quiesce\"; needs --recovery\n"
+"      --chunk BYTES         of a striped disk that lie in one file before the next\n"
+"                            one's turn comes, a power of 2; default 64K\n"
 "      --zone-size BYTES     default 4M; a file that has zones keeps them\n"
 "      --conventional N      zones at the start that can be written anywhere\n"
 "      --max-open N          zones that may be open, 0 for any number; default 14\n"
@@ -80,7 +84,7 @@ static const char usage[] =
 enum {
 	OPT_DIRECT = 256, OPT_INTEGRITY, OPT_THREADS, OPT_BATCH, OPT_GET_DATA,
 	OPT_NO_PARTSCAN, OPT_RECOVERY, OPT_QUIESCE, OPT_UNPRIVILEGED, OPT_ASYNC,
-	OPT_ZONE_SIZE, OPT_CONVENTIONAL, OPT_MAX_OPEN, OPT_MAX_ACTIVE
+	OPT_ZONE_SIZE, OPT_CONVENTIONAL, OPT_MAX_OPEN, OPT_MAX_ACTIVE, OPT_CHUNK
 };
 
 /* How long "quiesce" waits for the server to have a moment. */
@@ -103,6 +107,7 @@ static const struct option long_options[] = {
 	{ "no-partscan", no_argument, NULL, OPT_NO_PARTSCAN },
 	{ "recovery", optional_argument, NULL, OPT_RECOVERY },
 	{ "quiesce", no_argument, NULL, OPT_QUIESCE },
+	{ "chunk", required_argument, NULL, OPT_CHUNK },
 	{ "unprivileged", no_argument, NULL, OPT_UNPRIVILEGED },
 	{ "zone-size", required_argument, NULL, OPT_ZONE_SIZE },
 	{ "conventional", required_argument, NULL, OPT_CONVENTIONAL },
@@ -117,6 +122,7 @@ static const struct option long_options[] = {
 static const struct ublk_target *const targets[] = {
 	&ublk_null_target,
 	&ublk_loop_target,
+	&ublk_stripe_target,
 	&ublk_zoned_target,
 };
 
@@ -203,7 +209,7 @@ static const struct ublk_target *parse_target(const char *name)
 	for (i = 0; i < N_ELEMS(targets); i++)
 		if (!strcmp(name, targets[i]->name))
 			return targets[i];
-	die("--type: \"%s\" is none of null, loop, zoned", name);
+	die("--type: \"%s\" is none of null, loop, stripe, zoned", name);
 }
 
 static enum ublk_mode parse_mode(const char *name)
@@ -253,6 +259,15 @@ static bool parse_target_option(struct ublk_options *o, int opt)
 	return false;
 }
 
+/* The last one is what counts for a disk that has only one. */
+static void add_file(struct ublk_options *o, const char *name)
+{
+	if (o->stripe.nr == UBLK_STRIPE_FILES)
+		die("--file: no more than %d of them", UBLK_STRIPE_FILES);
+	o->stripe.files[o->stripe.nr++] = name;
+	o->file = name;
+}
+
 static void parse_options(struct request *r, int argc, char **argv)
 {
 	int opt;
@@ -265,7 +280,7 @@ static void parse_options(struct request *r, int argc, char **argv)
 			r->add.target = parse_target(optarg);
 			break;
 		case 'f':
-			r->add.file = optarg;
+			add_file(&r->add, optarg);
 			break;
 		case 'n':
 			r->add.id = parse_number("--number", optarg, 1U << 20);
@@ -313,6 +328,9 @@ static void parse_options(struct request *r, int argc, char **argv)
 		case OPT_UNPRIVILEGED:
 			r->add.flags |= UBLK_F_UNPRIVILEGED_DEV;
 			break;
+		case OPT_CHUNK:
+			r->add.stripe.chunk = parse_size("--chunk", optarg);
+			break;
 		case OPT_ASYNC:
 			r->async = true;
 			break;
@@ -333,7 +351,9 @@ static void check_server(const struct ublk_options *o)
 	if (o->target == &ublk_loop_target && !o->file)
 		die("a loop disk needs --file");
 	if (o->target == &ublk_null_target && o->file)
-		die("--file is for loop and zoned disks");
+		die("--file is for loop, striped and zoned disks");
+	if (o->target == &ublk_stripe_target && o->stripe.nr < 2)
+		die("a striped disk needs two --file or more");
 	if (o->target != &ublk_loop_target && o->integrity)
 		die("--integrity is for loop disks");
 	if (o->mode > UBLK_MODE_USER_COPY && o->integrity)
