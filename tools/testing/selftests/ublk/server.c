@@ -685,6 +685,7 @@ void ublk_options_init(struct ublk_options *opts)
 			.max_open = 14,
 		},
 		.stripe.chunk = 64U << 10,
+		.fault = { .delay_ms = 10, .end = ~0ULL },
 	};
 }
 

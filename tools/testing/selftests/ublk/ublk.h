@@ -152,6 +152,7 @@ extern const struct ublk_target ublk_null_target;
 extern const struct ublk_target ublk_loop_target;
 extern const struct ublk_target ublk_stripe_target;
 extern const struct ublk_target ublk_zoned_target;
+extern const struct ublk_target ublk_fault_target;
 
 /**
  * enum ublk_mode - the way of the data of a request
@@ -169,9 +170,35 @@ enum ublk_mode {
 };
 
 /**
+ * struct ublk_faults - what the fault target does to requests
+ * @error: percentage that fails; each of these is asked of those that are left
+ * @drop: percentage that is never answered
+ * @delay: percentage that is begun @delay_ms later
+ * @reorder: percentage that is begun when one that came later is done, or after
+ *	@delay_ms
+ * @shorten: percentage of which only a part is done
+ * @delay_ms: milliseconds
+ * @seed: of what is random
+ * @begin: first byte of the disk where requests may meet such a fate
+ * @end: behind the last one
+ */
+struct ublk_faults {
+	unsigned int error;
+	unsigned int drop;
+	unsigned int delay;
+	unsigned int reorder;
+	unsigned int shorten;
+	unsigned int delay_ms;
+	unsigned int seed;
+	__u64 begin;
+	__u64 end;
+};
+
+/**
  * struct ublk_options - what the user asks for
  * @target: behind the disk
- * @file: the loop target's file or block device, the zoned target's file
+ * @file: the file or block device of the loop and fault targets, the zoned
+ *	target's file
  * @direct: open @file with O_DIRECT
  * @integrity: file for protection information of each block, NULL for none
  * @size: of the disk in bytes, 0 for the size of @file
@@ -185,6 +212,7 @@ enum ublk_mode {
  * @zoned: for the zoned target, see there
  * @stripe: files of the stripe target, which has no @file, and how much of the
  *	disk lies in one before the next one's turn comes, a power of 2
+ * @fault: for the fault target
  */
 struct ublk_options {
 	const struct ublk_target *target;
@@ -210,6 +238,7 @@ struct ublk_options {
 		unsigned int nr;
 		__u32 chunk;
 	} stripe;
+	struct ublk_faults fault;
 };
 
 /**

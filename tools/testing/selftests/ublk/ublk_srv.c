@@ -39,11 +39,12 @@ static const char usage[] =
 "  features   show what the driver offers\n"
 "\n"
 "Options of add:\n"
-"  -t, --type TYPE           null (forgets all data), loop, stripe or zoned;\n"
+"  -t, --type TYPE           null (forgets all data), loop, stripe, zoned or fault;\n"
 "                            default null\n"
 "  -f, --file FILE           file or block device behind a loop disk; file behind a\n"
-"                            zoned one, which else loses its data with its server;\n"
-"                            a striped disk has it twice or more often\n"
+"                            zoned or faulty one, which else loses its data with its\n"
+"                            server;"
+" a striped disk has it twice or more often\n"
 "  -n, --number N            device number; default: the first free one\n"
 "  -q, --queues N            number of queues; default 1\n"
 "  -d, --depth N             requests in flight for each queue; default 128\n"
@@ -64,6 +65,9 @@ static const char usage[] =
 "                            what the last one had not answered; with MODE fail-io\n"
 "                            I/O fails until then\n"
 "      --quiesce             allow \"quiesce\"; needs --recovery\n"
+"      --fault LIST          what a faulty disk does, in percent of its requests:\n"
+"                            error=, drop=, delay=, reorder=, short=; also ms= of\n"
+"                            delay, default 10, and seed=\n"
 "      --chunk BYTES         of a striped disk that lie in one file before the next\n"
 "                            one's turn comes, a power of 2; default 64K\n"
 "      --zone-size BYTES     default 4M; a file that has zones keeps them\n"
@@ -84,7 +88,8 @@ static const char usage[] =
 enum {
 	OPT_DIRECT = 256, OPT_INTEGRITY, OPT_THREADS, OPT_BATCH, OPT_GET_DATA,
 	OPT_NO_PARTSCAN, OPT_RECOVERY, OPT_QUIESCE, OPT_UNPRIVILEGED, OPT_ASYNC,
-	OPT_ZONE_SIZE, OPT_CONVENTIONAL, OPT_MAX_OPEN, OPT_MAX_ACTIVE, OPT_CHUNK
+	OPT_ZONE_SIZE, OPT_CONVENTIONAL, OPT_MAX_OPEN, OPT_MAX_ACTIVE, OPT_CHUNK,
+	OPT_FAULT
 };
 
 /* How long "quiesce" waits for the server to have a moment. */
@@ -108,6 +113,7 @@ static const struct option long_options[] = {
 	{ "recovery", optional_argument, NULL, OPT_RECOVERY },
 	{ "quiesce", no_argument, NULL, OPT_QUIESCE },
 	{ "chunk", required_argument, NULL, OPT_CHUNK },
+	{ "fault", required_argument, NULL, OPT_FAULT },
 	{ "unprivileged", no_argument, NULL, OPT_UNPRIVILEGED },
 	{ "zone-size", required_argument, NULL, OPT_ZONE_SIZE },
 	{ "conventional", required_argument, NULL, OPT_CONVENTIONAL },
@@ -124,6 +130,7 @@ static const struct ublk_target *const targets[] = {
 	&ublk_loop_target,
 	&ublk_stripe_target,
 	&ublk_zoned_target,
+	&ublk_fault_target,
 };
 
 static const char *const mode_names[] = {
@@ -209,7 +216,7 @@ static const struct ublk_target *parse_target(const char *name)
 	for (i = 0; i < N_ELEMS(targets); i++)
 		if (!strcmp(name, targets[i]->name))
 			return targets[i];
-	die("--type: \"%s\" is none of null, loop, stripe, zoned", name);
+	die("--type: \"%s\" is none of null, loop, stripe, zoned, fault", name);
 }
 
 static enum ublk_mode parse_mode(const char *name)
@@ -231,6 +238,28 @@ static __u64 parse_recovery(const char *mode)
 	if (!strcmp(mode, "fail-io"))
 		return UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_FAIL_IO;
 	die("--recovery: \"%s\" is neither reissue nor fail-io", mode);
+}
+
+/* "error=5,seed=7" */
+static void parse_faults(struct ublk_faults *f, char *list)
+{
+	static char *const names[] = {
+		"error", "drop", "delay", "reorder", "short", "ms", "seed", NULL
+	};
+	unsigned int *const values[] = {
+		&f->error, &f->drop, &f->delay, &f->reorder, &f->shorten,
+		&f->delay_ms, &f->seed,
+	};
+	char *value;
+	int i;
+
+	while (*list) {
+		i = getsubopt(&list, names, &value);
+		if (i < 0 || !value)
+			die("--fault: \"%s\" is not understood", value ? value : names[i]);
+		*values[i] = parse_number(names[i], value,
+					  values[i] < &f->delay_ms ? 100 : ~0U);
+	}
 }
 
 /* Options that are about what lies behind the disk; false for any other. */
@@ -327,6 +356,9 @@ static void parse_options(struct request *r, int argc, char **argv)
 			break;
 		case OPT_UNPRIVILEGED:
 			r->add.flags |= UBLK_F_UNPRIVILEGED_DEV;
+			break;
+		case OPT_FAULT:
+			parse_faults(&r->add.fault, optarg);
 			break;
 		case OPT_CHUNK:
 			r->add.stripe.chunk = parse_size("--chunk", optarg);
