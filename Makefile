@@ -26,6 +26,9 @@ kill: ## servers die in N=2000 rounds, in every way and recovery mode
 many: ## D=500 devices at once, beside one that is stuck
 	@lab/campaign many '$(D)' '$(SEED)' '$(GUEST)' '$(DRIVER)'
 
+matrix: ## N=288 cells: each way of the data, shape and recovery mode, twice
+	@lab/campaign matrix '$(N)' '$(SEED)' '$(GUEST)' '$(DRIVER)'
+
 bench: ## what I/O costs, beside others, into build/bench; QUICK=1: a minute
 	@lab/bench '$(QUICK)' '$(PARTS)' '$(MODES)'
 
@@ -56,4 +59,4 @@ clean: ## remove what was built here; the cache stays
 purge: clean ## remove the lab's cache, too
 	@lab/purge
 
-.PHONY: all help demo check churn kill many bench profile check-lab modules builtin graft shell lint clean purge
+.PHONY: all help demo check churn kill many matrix bench profile check-lab modules builtin graft shell lint clean purge

@@ -168,4 +168,58 @@ struct camp_io {
 void camp_io_run(struct camp_io *io);
 void camp_io_check_memory(struct camp_io *io, const char *mem);
 
+/* -- campaign_cell.c: such clients, and a server that is killed under them -- */
+
+#define CAMP_WAYS	9
+#define CAMP_RECOVERIES	4
+
+struct camp_way {
+	const char *name;
+	enum ublk_mode mode;
+	__u64 flags;
+};
+
+extern const struct camp_way camp_ways[CAMP_WAYS];
+extern const __u64 camp_recoveries[CAMP_RECOVERIES];
+
+/**
+ * struct camp_cell - one disk, from its begin to its end
+ * @number: of the round
+ * @seed: of the clients' choices
+ * @way: of the data
+ * @opts: of the server, and of the one that comes after it
+ * @beside: what the first server does besides serving until
+ *	camp_cell_is_quiet(); I/O may fail meanwhile
+ * @noise_ms: for how long
+ * @lossy: of what it did, something may be left that only the server's death ends
+ * @server: its process
+ * @client: the clients'
+ */
+struct camp_cell {
+	unsigned int number;
+	unsigned int seed;
+	const struct camp_way *way;
+	struct ublk_options opts;
+	void (*beside)(const struct camp_cell *r, struct ublk_server *srv);
+	unsigned int noise_ms;
+	bool lossy;
+	pid_t server;
+	pid_t client;
+};
+
+/* The numbers of all cells. */
+struct camp_cells {
+	unsigned int cells, recovered;
+	__u64 verified, failed, noises, heard;
+};
+
+extern struct camp_cells camp_cells;
+
+bool camp_cells_begin(__u64 *features);
+void camp_cell_plan(struct camp_cell *r, unsigned int number, unsigned int way,
+		    unsigned int recovery);
+bool camp_cell_run(struct camp_cell *r);
+bool camp_cell_is_quiet(void);
+void camp_cell_noise(bool heard);
+
 #endif
