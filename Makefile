@@ -29,6 +29,9 @@ many: ## D=500 devices at once, beside one that is stuck
 matrix: ## N=288 cells: each way of the data, shape and recovery mode, twice
 	@lab/campaign matrix '$(N)' '$(SEED)' '$(GUEST)' '$(DRIVER)'
 
+stress: ## all I/O commands at random from many tasks, for S=600 seconds
+	@lab/campaign stress '$(S)' '$(SEED)' '$(GUEST)' '$(DRIVER)'
+
 bench: ## what I/O costs, beside others, into build/bench; QUICK=1: a minute
 	@lab/bench '$(QUICK)' '$(PARTS)' '$(MODES)'
 
@@ -59,4 +62,4 @@ clean: ## remove what was built here; the cache stays
 purge: clean ## remove the lab's cache, too
 	@lab/purge
 
-.PHONY: all help demo check churn kill many matrix bench profile check-lab modules builtin graft shell lint clean purge
+.PHONY: all help demo check churn kill many matrix stress bench profile check-lab modules builtin graft shell lint clean purge
