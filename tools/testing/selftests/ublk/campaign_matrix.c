@@ -16,7 +16,7 @@
 #define STRIDE	53
 
 static struct campaign campaign = {
-	.name = "matrix", .unit = "cells", .rounds = CELLS, .seconds = 60,
+	.name = "matrix", .unit = "cells", .rounds = CELLS, .seconds = 30,
 };
 
 static void plan(struct camp_cell *r, unsigned int number)

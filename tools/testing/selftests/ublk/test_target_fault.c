@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A server that does not do what it should, in every way of the data, and what
- * the clients of its disk see of that.
+ * A server that does not do what it should, in each mode, and what the clients of
+ * its disk see of that. (campaign_matrix goes through all there is.)
  */
 #include "fixture.h"
 
@@ -25,10 +25,6 @@ FIXTURE_VARIANT(fault)
 
 FIXTURE_VARIANT_ADD(fault, copy) { };
 
-FIXTURE_VARIANT_ADD(fault, get_data) {
-	.flags = UBLK_F_NEED_GET_DATA,
-};
-
 FIXTURE_VARIANT_ADD(fault, user_copy) {
 	.mode = UBLK_MODE_USER_COPY,
 };
@@ -43,14 +39,6 @@ FIXTURE_VARIANT_ADD(fault, auto_buf) {
 
 FIXTURE_VARIANT_ADD(fault, batch) {
 	.flags = UBLK_F_BATCH_IO,
-};
-
-FIXTURE_VARIANT_ADD(fault, batch_user_copy) {
-	.mode = UBLK_MODE_USER_COPY, .flags = UBLK_F_BATCH_IO,
-};
-
-FIXTURE_VARIANT_ADD(fault, batch_zero_copy) {
-	.mode = UBLK_MODE_ZERO_COPY, .flags = UBLK_F_BATCH_IO,
 };
 
 FIXTURE_VARIANT_ADD(fault, batch_auto_buf) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The stripe target, in every way of the data: what is written comes back, and
- * lies in the files where it belongs.
+ * The stripe target, in each mode: what is written comes back, and lies in the
+ * files where it belongs.
  */
 #include <linux/falloc.h>
 
@@ -29,10 +29,6 @@ FIXTURE_VARIANT(stripe)
 
 FIXTURE_VARIANT_ADD(stripe, copy) { };
 
-FIXTURE_VARIANT_ADD(stripe, get_data) {
-	.flags = UBLK_F_NEED_GET_DATA,
-};
-
 FIXTURE_VARIANT_ADD(stripe, user_copy) {
 	.mode = UBLK_MODE_USER_COPY,
 };
@@ -47,14 +43,6 @@ FIXTURE_VARIANT_ADD(stripe, auto_buf) {
 
 FIXTURE_VARIANT_ADD(stripe, batch) {
 	.flags = UBLK_F_BATCH_IO,
-};
-
-FIXTURE_VARIANT_ADD(stripe, batch_user_copy) {
-	.mode = UBLK_MODE_USER_COPY, .flags = UBLK_F_BATCH_IO,
-};
-
-FIXTURE_VARIANT_ADD(stripe, batch_zero_copy) {
-	.mode = UBLK_MODE_ZERO_COPY, .flags = UBLK_F_BATCH_IO,
 };
 
 FIXTURE_VARIANT_ADD(stripe, batch_auto_buf) {
