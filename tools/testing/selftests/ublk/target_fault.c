@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "ublk.h"
+#include "server.h"
 
 #define FAULT_DEFAULT_SIZE	(64ULL << 20)
 
@@ -140,10 +140,6 @@ static void fault_queue_io(struct ublk_worker *w, struct ublk_io *io)
 	}
 }
 
-/*
- * A timer of a request that did not wait so long may ring while its tag has the
- * next one: if that waits, it does so for a shorter time.
- */
 static void timer_rings(struct ublk_worker *w, struct ublk_io *io)
 {
 	if (io->step != FAULT_WAITS)
@@ -153,25 +149,41 @@ static void timer_rings(struct ublk_worker *w, struct ublk_io *io)
 	go_on(w, io);
 }
 
+/*
+ * Its tag may be in another worker's hands when it rings, and what that one does
+ * with it is none of our business.
+ */
+static void stop_timer(struct ublk_worker *w, struct ublk_io *io)
+{
+	struct io_uring_sqe *sqe = ublk_target_sqe(w, io);
+
+	io_uring_prep_timeout_remove(sqe, sqe->user_data, 0);
+	sqe->user_data = UD_IGNORE;
+}
+
 /* Another request has been done: the one that stood back may come now. */
 static void bring_up(struct ublk_worker *w)
 {
 	struct ublk_io *io = mine.behind;
 
 	mine.behind = NULL;
-	if (io)
-		go_on(w, io);
+	if (!io)
+		return;
+	stop_timer(w, io);
+	go_on(w, io);
 }
 
 static void fault_io_done(struct ublk_worker *w, struct ublk_io *io, int res)
 {
 	bool spared = is_spared(w->srv, io);
 
-	/* No file answers so. */
+	/* No file answers so; a timer that was stopped is cancelled. */
 	if (res == -ETIME) {
 		timer_rings(w, io);
 		return;
 	}
+	if (res == -ECANCELED)
+		return;
 	if (io->step == FAULT_SHORT)
 		ublk_complete_io(w, io, res ? res : -EIO);
 	else
