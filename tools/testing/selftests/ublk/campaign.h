@@ -215,10 +215,10 @@ struct camp_cells {
 
 extern struct camp_cells camp_cells;
 
-bool camp_cells_begin(__u64 *features);
+bool camp_cells_run(const struct campaign *c,
+		    void (*plan)(struct camp_cell *r, unsigned int number));
 void camp_cell_plan(struct camp_cell *r, unsigned int number, unsigned int way,
 		    unsigned int recovery);
-bool camp_cell_run(struct camp_cell *r);
 bool camp_cell_is_quiet(void);
 void camp_cell_noise(bool heard);
 

@@ -231,7 +231,7 @@ static void check_file(void)
 	munmap(mem, CAMP_DISK);
 }
 
-bool camp_cell_run(struct camp_cell *r)
+static bool run_cell(struct camp_cell *r)
 {
 	struct ublksrv_ctrl_cmd cmd = { .dev_id = r->opts.id, .queue_id = -1 };
 	int ret, res = 0;
@@ -261,8 +261,7 @@ bool camp_cell_run(struct camp_cell *r)
 	return !io->complaints || complain(r, io->what);
 }
 
-/* To be called once, before the first cell; false if there is no memory. */
-bool camp_cells_begin(__u64 *features)
+static bool begin(__u64 *features)
 {
 	file = memfd_create("cell", 0);
 	if (file < 0 || ublk_ctrl_open(&ctrl))
@@ -272,4 +271,21 @@ bool camp_cells_begin(__u64 *features)
 	calls = camp_share(sizeof(*calls));
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
 	return true;
+}
+
+/* All rounds of a campaign, as @plan makes them, but what the driver has not. */
+bool camp_cells_run(const struct campaign *c,
+		    void (*plan)(struct camp_cell *r, unsigned int number))
+{
+	unsigned int number;
+	struct camp_cell r;
+	__u64 features = 0;
+	bool good = begin(&features);
+
+	for (number = c->first; good && camp_goes_on(c, number); number++) {
+		plan(&r, number);
+		if (!(r.opts.flags & ~features))
+			good = run_cell(&r);
+	}
+	return good;
 }

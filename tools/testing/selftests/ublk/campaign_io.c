@@ -240,12 +240,14 @@ static void *run_noise(void *arg)
 	return NULL;
 }
 
-static bool open_client(struct client *c, struct camp_io *io, unsigned int n)
+static bool open_client(struct client *c, struct camp_io *io, unsigned int n,
+			bool cached)
 {
 	char path[32];
 
-	*c = (struct client){ .io = io, .number = n, .seed = io->seed + n };
-	c->cached = camp_pick(&c->seed, 4) == 0;
+	*c = (struct client){
+		.io = io, .number = n, .seed = io->seed + n, .cached = cached,
+	};
 	c->buf = td_page_buf(MAX_RUN * CAMP_BLOCK, 0);
 	snprintf(path, sizeof(path), "/dev/ublkb%u", io->id);
 	c->fd = open(path, O_RDWR | O_CLOEXEC | (c->cached ? 0 : O_DIRECT));
@@ -256,15 +258,21 @@ static bool open_client(struct client *c, struct camp_io *io, unsigned int n)
 	return c->fd >= 0;
 }
 
-/* Runs until io->stop. For a process of its own, which may hang. */
+/*
+ * Runs until io->stop. For a process of its own, which may hang.
+ *
+ * All clients of a disk go through the page cache, or none: what could not be
+ * written back from there is told, once, to the next direct I/O of anybody,
+ * which may be well after the disk has recovered.
+ */
 void camp_io_run(struct camp_io *io)
 {
-	unsigned int i, n = io->threads + io->noise;
+	unsigned int i, n = io->threads + io->noise, seed = io->seed;
 	struct client clients[2 * CAMP_IO_THREADS];
-	bool open[2 * CAMP_IO_THREADS];
+	bool open[2 * CAMP_IO_THREADS], cached = camp_pick(&seed, 4) == 0;
 
 	for (i = 0; i < n; i++)
-		open[i] = open_client(&clients[i], io, i);
+		open[i] = open_client(&clients[i], io, i, cached);
 	for (i = 0; i < n; i++)
 		if (open[i])
 			pthread_create(&clients[i].thread, NULL,

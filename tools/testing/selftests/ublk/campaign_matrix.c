@@ -33,19 +33,10 @@ static void plan(struct camp_cell *r, unsigned int number)
 
 int main(int argc, char **argv)
 {
-	unsigned int number;
-	struct camp_cell r;
-	__u64 features = 0;
-	bool good = true;
+	bool good;
 
 	camp_begin(&campaign, argc, argv);
-	if (!camp_cells_begin(&features))
-		return 1;
-	for (number = campaign.first; good && camp_goes_on(&campaign, number); number++) {
-		plan(&r, number);
-		if (!(r.opts.flags & ~features))
-			good = camp_cell_run(&r);
-	}
+	good = camp_cells_run(&campaign, plan);
 	return camp_end(&campaign, !good,
 			"%u cells of %u, %u recovered, %llu blocks verified, %llu failures as they had to be",
 			camp_cells.cells, CELLS, camp_cells.recovered,
