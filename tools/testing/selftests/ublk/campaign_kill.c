@@ -355,7 +355,11 @@ static void signal_threads(struct round *r, int sig, bool all)
 	if (!nr)
 		return;
 	victim_nr = camp_pick(&r->seed, nr);
-	for (i = 0; i < nr; i++)
+	/*
+	 * The first one last: it closes ublkcN, and a worker that found it closed would
+	 * end by itself, and leave its mapping there.
+	 */
+	for (i = nr; i-- > 0;)
 		if (all || i == victim_nr)
 			syscall(SYS_tgkill, r->server, tids[i], sig);
 }
