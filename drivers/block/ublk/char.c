@@ -176,7 +176,7 @@ int ublk_ch_mmap(struct file *file, struct vm_area_struct *vma)
 	struct ublk_session *s = file->private_data;
 	struct ublk_device *dev = s->dev;
 	size_t slot_size = PAGE_ALIGN(UBLK_MAX_QUEUE_DEPTH * dev->queues[0]->stride);
-	u64 q_id = div_u64((u64)vma->vm_pgoff << PAGE_SHIFT, slot_size);
+	unsigned long q_id = vma->vm_pgoff / (slot_size >> PAGE_SHIFT);
 	struct ublk_queue *q;
 
 	if (!ublk_session_claim_mm(s, current->mm))

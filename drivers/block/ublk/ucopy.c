@@ -106,7 +106,7 @@ ssize_t ublk_ch_rw(struct kiocb *iocb, struct iov_iter *iter)
 	struct ublk_session *s = iocb->ki_filp->private_data;
 	struct ublk_device *dev = s->dev;
 	u64 pos = iocb->ki_pos - UBLKSRV_IO_BUF_OFFSET;
-	u64 q_id = (pos >> UBLK_QID_OFF) & UBLK_QID_BITS_MASK;
+	unsigned int q_id = (pos >> UBLK_QID_OFF) & UBLK_QID_BITS_MASK;
 	bool meta = iocb->ki_pos & UBLKSRV_IO_INTEGRITY_FLAG;
 
 	if (!user_backed_iter(iter) || READ_ONCE(dev->state) == UBLK_S_DEV_DEAD)
