@@ -16,6 +16,9 @@
 /*
  * Where all memory is mapped, one bio_vec is one run of addresses however many
  * pages it spans; with highmem each page is mapped by itself.
+ *
+ * These are two loops, over bios and over their memory: "break" would go on with
+ * the next bio.
  */
 #ifdef CONFIG_HIGHMEM
 #define ublk_for_each_run(bv, rq, it)	rq_for_each_segment(bv, rq, it)
@@ -89,14 +92,15 @@ size_t ublk_copy(struct request *rq, size_t skip, struct iov_iter *iter)
 
 	ublk_for_each_run(bv, rq, it)
 		if (!ublk_copy_part(bv, &skip, iter))
-			break;
+			goto out;
+out:
 	return before - iov_iter_count(iter);
 }
 
 /*
- * One buffer needs no iterator. The copy functions for all kinds of objects would
- * check that the kernel's side is one of them; this is a request's memory, whatever
- * else it is.
+ * A single user buffer needs no iov_iter. The underscore variants skip the check of
+ * hardened usercopy that the kernel side is one whole object: pages of a request
+ * need not be.
  */
 static size_t ublk_copy_run_ubuf(struct bio_vec *bv, int direction,
 				 void __user *buf)
@@ -127,7 +131,7 @@ static unsigned int ublk_copy_ubuf(struct request *rq, int direction, u64 addr,
 		copied = ublk_copy_run_ubuf(&bv, direction, u64_to_user_ptr(addr + done));
 		done += copied;
 		if (copied < bv.bv_len || done == len)
-			break;
+			return done;
 	}
 	return done;
 }
@@ -151,6 +155,8 @@ unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len)
  * @rq:		request whose memory is filled, from its first byte on
  * @addr:	address in the current task's memory
  * @len:	bytes to copy, at most the length of @rq
+ *
+ * What follows the bytes copied may be zeroed.
  *
  * Context: may fault and so sleep, for as long as the memory's owner likes.
  * Return: bytes copied.

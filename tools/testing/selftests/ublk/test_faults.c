@@ -14,23 +14,12 @@
 
 #define FAILSLAB	"/sys/kernel/debug/failslab/"
 
-static int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC), ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
-	close(fd);
-	return ret;
-}
-
 static int set_failslab(const char *knob, const char *value)
 {
 	char path[64];
 
 	snprintf(path, sizeof(path), FAILSLAB "%s", knob);
-	return write_file(path, value);
+	return td_write_file(path, value);
 }
 
 /* One of @percent allocations fails, in the tasks marked for it. */
@@ -73,7 +62,7 @@ static void mark_tasks(const char *dir, const char *begin)
 		if (!comm_begins(task, begin))
 			continue;
 		snprintf(file, sizeof(file), "%s/make-it-fail", task);
-		write_file(file, "1");
+		td_write_file(file, "1");
 	}
 	if (d)
 		closedir(d);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <linux/blkdev.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "testclient.h"
@@ -113,6 +114,17 @@ int td_close_disk(struct testdev *td)
 	return 0;
 }
 
+char *td_map_disk(struct testdev *td, __u64 offset, __u32 len)
+{
+	char *map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE, td->bdev, offset);
+
+	if (map == MAP_FAILED)
+		return NULL;
+	/* Not also the pages around it. */
+	madvise(map, len, MADV_RANDOM);
+	return map;
+}
+
 int td_read(struct testdev *td, void *buf, __u32 len, __u64 offset)
 {
 	struct io_uring_sqe *sqe;
@@ -149,6 +161,22 @@ int td_rw_attr(struct testdev *td, int op, void *buf, __u32 len, __u64 offset,
 	sqe->addr3 = (unsigned long)attr;
 	sqe->__pad2[0] = type;
 	return client_send(td, sqe, client);
+}
+
+void td_rw_all(struct testdev *td, int op, const struct iovec *bufs, unsigned int nr,
+	       __u64 offset, int *clients)
+{
+	struct io_uring_sqe *sqe;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		sqe = client_sqe(td, &clients[i]);
+		io_uring_prep_rw(op, sqe, td->bdev, bufs[i].iov_base, bufs[i].iov_len,
+				 offset);
+		sqe->user_data = clients[i];
+		offset += bufs[i].iov_len;
+	}
+	io_uring_submit(&td->client_ring);
 }
 
 int td_fsync(struct testdev *td)

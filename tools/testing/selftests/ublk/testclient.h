@@ -11,6 +11,11 @@
 
 int td_open_disk(struct testdev *td);
 int td_close_disk(struct testdev *td);
+/*
+ * Private memory that has the contents of the disk, which is read when the memory
+ * is touched, a page at a time; NULL if it fails.
+ */
+char *td_map_disk(struct testdev *td, __u64 offset, __u32 len);
 
 /* I/O: send returns a number for wait, wait returns the result. */
 int td_read(struct testdev *td, void *buf, __u32 len, __u64 offset);
@@ -19,6 +24,9 @@ int td_write(struct testdev *td, const void *buf, __u32 len, __u64 offset,
 /* The same with an attribute of io_uring's, of which there is one type. */
 int td_rw_attr(struct testdev *td, int op, void *buf, __u32 len, __u64 offset,
 	       const void *attr, __u64 type);
+/* READs or WRITEs that are sent together; if they are three or more, they merge. */
+void td_rw_all(struct testdev *td, int op, const struct iovec *bufs, unsigned int nr,
+	       __u64 offset, int *clients);
 int td_fsync(struct testdev *td);
 int td_writev(struct testdev *td, const struct iovec *iov, unsigned int nr,
 	      __u64 offset);

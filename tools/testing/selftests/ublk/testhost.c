@@ -188,6 +188,17 @@ static int read_text(const char *path, char *buf, size_t len)
 	return 0;
 }
 
+int td_write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
 /* @attr is below /sys/block/ublkbN. */
 int td_sysfs_string(const struct testdev *td, const char *attr, char *buf,
 		    size_t len)
@@ -201,16 +212,9 @@ int td_sysfs_string(const struct testdev *td, const char *attr, char *buf,
 static int write_attr(const struct testdev *td, const char *attr, const char *text)
 {
 	char path[128];
-	int fd, ret = 0;
 
 	snprintf(path, sizeof(path), "/sys/block/ublkb%d/%s", td->id, attr);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
+	return td_write_file(path, text);
 }
 
 int td_sysfs_set(const struct testdev *td, const char *attr, unsigned int value)

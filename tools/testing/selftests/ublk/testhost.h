@@ -36,6 +36,9 @@ int td_run(const char *const argv[]);
 /* fio: writes the first 4 MiB of a disk, or does what @extra says, and verifies. */
 int td_fio(const char *dev, const char *rw, const char *extra);
 
+/* Writes a text into a file as it is; 0 or a negative errno. */
+int td_write_file(const char *path, const char *text);
+
 long td_sysfs_number(const struct testdev *td, const char *attr);
 int td_sysfs_string(const struct testdev *td, const char *attr, char *buf,
 		    size_t len);
