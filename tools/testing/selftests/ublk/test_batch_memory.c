@@ -17,25 +17,14 @@ FIXTURE(slow)
 	char *pages;
 };
 
-static char *map_disk(struct testdev *td, int prot, __u64 offset, __u32 len)
-{
-	char *map = mmap(NULL, len, prot, MAP_PRIVATE, td->bdev, offset);
-
-	/* One page at a time. */
-	if (map != MAP_FAILED)
-		madvise(map, len, MADV_RANDOM);
-	return map;
-}
-
 FIXTURE_SETUP(slow)
 {
 	if (!td_init(&self->td) || !td_init(&self->other))
 		SKIP(return, "no /dev/ublk-control: load ublk_drv");
 	REQUIRE_FEATURE(&self->td, UBLK_F_BATCH_IO);
 	ASSERT_EQ(0, td_go_live(&self->other));
-	self->pages = map_disk(&self->other, PROT_READ | PROT_WRITE, TD_AREA,
-			       DEPTH * BYTES);
-	ASSERT_NE(MAP_FAILED, self->pages);
+	self->pages = td_map_disk(&self->other, TD_AREA, DEPTH * BYTES);
+	ASSERT_NE(NULL, self->pages);
 	ASSERT_EQ(0, tb_go_live(&self->tb, &self->td));
 }
 
@@ -126,14 +115,14 @@ static void *touch(void *page)
 TEST_F(slow, answer_may_be_what_the_data_of_the_next_one_waits_for)
 {
 	struct testdev *td = &self->td;
-	char *page = map_disk(td, PROT_READ, TD_AREA, BYTES);
+	char *page = td_map_disk(td, TD_AREA, BYTES);
 	char *buf = td_page_buf(BYTES, 0), *want = td_page_buf(BYTES, 9);
 	struct tb *tb = &self->tb;
 	struct tb_elem elems[2];
 	pthread_t toucher;
 	int client;
 
-	ASSERT_NE(MAP_FAILED, page);
+	ASSERT_NE(NULL, page);
 	tb_fetch(tb, 0);
 	ASSERT_EQ(0, pthread_create(&toucher, NULL, touch, page));
 	ASSERT_EQ(0, tb_wait_tags(tb, 1));

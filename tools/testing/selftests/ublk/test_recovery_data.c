@@ -203,4 +203,62 @@ TEST_F(served, acknowledged_writes_survive_the_death_of_a_frozen_server)
 	EXPECT_EQ(0, wrong_blocks(self));
 }
 
+/* -- a server that is killed while the driver takes the data of its answer -- */
+
+FIXTURE(slow)
+{
+	struct testdev td;
+	struct testdev other;	/* which this process serves */
+};
+
+/* On @other, for the server that will be forked. */
+static char *slow_page;
+
+static void answer_slowly(struct ublk_worker *w, struct ublk_io *io)
+{
+	if (ublk_io_offset(io) == TD_AREA)
+		io->buf = slow_page;
+	ublk_complete_io(w, io, ublk_io_bytes(io));
+}
+
+FIXTURE_SETUP(slow)
+{
+	if (!td_init(&self->td) || !td_init(&self->other))
+		SKIP(return, "no /dev/ublk-control: load ublk_drv");
+	ASSERT_EQ(0, td_go_live(&self->other));
+	slow_page = td_map_disk(&self->other, TD_AREA, BYTES);
+	ASSERT_NE(NULL, slow_page);
+}
+
+FIXTURE_TEARDOWN_PARENT(slow)
+{
+	EXPECT_EQ(0, td_reap(&self->td));
+	EXPECT_EQ(0, td_reap(&self->other));
+}
+
+TEST_F(slow, read_whose_data_cannot_be_taken_goes_to_the_next_server)
+{
+	struct testdev *td = &self->td, *other = &self->other;
+	char *buf = td_page_buf(BYTES, 1);
+	struct ublk_target target = ublk_null_target;
+	struct ublk_options opts;
+	struct td_req fault;
+	int client;
+
+	target.queue_io = answer_slowly;
+	ublk_options_init(&opts);
+	opts.target = &target;
+	opts.flags = UBLK_F_NO_AUTO_PART_SCAN | UBLK_F_USER_RECOVERY |
+		     UBLK_F_USER_RECOVERY_REISSUE;
+	ASSERT_EQ(0, td_spawn(td, &opts));
+	client = td_read(td, buf, BYTES, TD_AREA);
+	ASSERT_EQ(0, td_next(other, &fault));
+	ASSERT_EQ(0, td_kill_server(td));
+
+	opts.target = &ublk_null_target;
+	ASSERT_EQ(0, td_spawn_recovery(td, &opts));
+	EXPECT_EQ(BYTES, td_wait(td, client));
+	EXPECT_EQ(TD_PENDING, td_answer(other, &fault, BYTES));
+}
+
 TEST_HARNESS_MAIN

@@ -169,9 +169,8 @@ FIXTURE_SETUP(slow)
 		SKIP(return, "no /dev/ublk-control: load ublk_drv");
 	ASSERT_EQ(0, add_unprivileged(&self->td));
 	ASSERT_EQ(0, td_go_live(&self->disk));
-	self->page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, self->disk.bdev, TD_AREA);
-	ASSERT_NE(MAP_FAILED, self->page);
-	madvise(self->page, 4096, MADV_RANDOM);
+	self->page = td_map_disk(&self->disk, TD_AREA, 4096);
+	ASSERT_NE(NULL, self->page);
 }
 
 FIXTURE_TEARDOWN_PARENT(slow)

@@ -546,22 +546,6 @@ static void *copy_slowly(void *arg)
 	return NULL;
 }
 
-static char *map_disk(struct testdev *td, __u64 offset)
-{
-	char path[32], *page;
-	int fd;
-
-	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
-	fd = open(path, O_RDWR);
-	page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, offset);
-	close(fd);
-	if (page == MAP_FAILED)
-		return NULL;
-	/* One page, and not those around it. */
-	madvise(page, 4096, MADV_RANDOM);
-	return page;
-}
-
 TEST_F(live, request_waits_for_a_copy_under_way)
 {
 	struct testdev *td = &self->td;
@@ -571,7 +555,7 @@ TEST_F(live, request_waits_for_a_copy_under_way)
 	pthread_t thread;
 	int client;
 
-	copy.page = map_disk(td, TD_AREA + (1 << 20));
+	copy.page = td_map_disk(td, TD_AREA + (1 << 20), 4096);
 	ASSERT_NE(NULL, copy.page);
 	client = td_write_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
