@@ -11,10 +11,10 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 :/p' Makefile | \
 		awk -F' :' '{ printf "%-20s %s\n", $$1, $$2 }'
 
-demo: ## our driver in a stock kernel: a disk, a filesystem, 200 MB, proof
+demo: ## our driver in a stock kernel: a disk, a filesystem, real data, proof
 	@lab/demo
 
-check: ## every test in both guests; T=name runs those with it in their name
+check: ## every test in uml, the smoke set in stock; T=name narrows it
 	@lab/check '$(T)'
 
 churn: ## N=3000 devices come and go; SEED=n, GUEST=stock, DRIVER=shipped

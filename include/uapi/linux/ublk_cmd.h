@@ -143,7 +143,8 @@
  * /dev/ublkbN with the stored parameters. A failed start may be repeated: the
  * fetched tags stay fetched.
  *
- * Errors, in order: -EINVAL for a pid <= 0, or with no basic parameters set;
+ * Errors, in order: -EINVAL for a pid <= 0 or of nobody, or with no basic
+ * parameters set;
  * -EINTR while waiting; -ENODEV when the wait cannot end any more, because the
  * server has died or the device is stopped or deleted without one; -EINVAL
  * when pid is not the process that opened /dev/ublkcN; -EEXIST when live, or
@@ -214,9 +215,11 @@
  * Input: data[0] = pid of the new server. Waits until it has fetched every
  * tag, makes the device live and sends it the requests that were held.
  *
- * Errors, in order: -EINTR while waiting; -EINVAL when pid is not the process
- * that opened /dev/ublkcN, or without UBLK_F_USER_RECOVERY; -EBUSY when the
- * state is neither UBLK_S_DEV_QUIESCED nor UBLK_S_DEV_FAIL_IO.
+ * Errors, in order: -EINVAL for a pid <= 0 or of nobody, or without
+ * UBLK_F_USER_RECOVERY; -EINTR while waiting; -ENODEV when the wait cannot end,
+ * as for UBLK_U_CMD_START_DEV; -EINVAL when pid is not the process that opened
+ * /dev/ublkcN; -EBUSY when the state is neither UBLK_S_DEV_QUIESCED nor
+ * UBLK_S_DEV_FAIL_IO, or when stopping.
  */
 #define UBLK_U_CMD_END_USER_RECOVERY	\
 	_IOWR('u', UBLK_CMD_END_USER_RECOVERY, struct ublksrv_ctrl_cmd)
@@ -276,8 +279,9 @@
  * UBLK_S_DEV_FAIL_IO.
  *
  * Errors: -EOPNOTSUPP without UBLK_F_QUIESCE; -ENODEV without a disk; -EBUSY
- * when the time is up; -EINTR. After an error the device is as before. On a
- * disk without a server, only idle fetch commands are ended.
+ * when the time is up or another command needs its turn; -EINTR. After an error
+ * the device is as before. On a disk without a server, only idle fetch commands
+ * are ended.
  */
 #define UBLK_U_CMD_QUIESCE_DEV		\
 	_IOWR('u', 0x16, struct ublksrv_ctrl_cmd)
@@ -365,8 +369,9 @@ struct ublksrv_ctrl_cmd {
  * @pad1: kept and returned, never looked at
  * @flags: UBLK_F_* bits: asked for, then granted
  * @ublksrv_flags: belongs to the server; kept and returned, never looked at
- * @owner_uid: real user id of who made the device; written by the driver
- * @owner_gid: real group id of who made the device; written by the driver
+ * @owner_uid: real user id of who made the device, as the initial user namespace
+ *	sees it; written by the driver
+ * @owner_gid: real group id of the same
  * @reserved1: kept and returned, never looked at
  * @reserved2: kept and returned, never looked at
  */
@@ -425,7 +430,7 @@ struct ublk_shmem_buf_reg {
 };
 
 /**
- * define UBLK_SHMEM_BUF_READ_ONLY - the driver may only read this memory
+ * define UBLK_SHMEM_BUF_READ_ONLY - the server only reads this memory
  *
  * It then serves WRITE requests alone, and may be mapped read-only.
  */
@@ -895,7 +900,7 @@ struct ublk_params {
  * this READ's data and for the next request, in copy mode. A result between 0
  * and the length of a READ or WRITE completes that part and sends the rest
  * again; it must be whole logical blocks. A READ that gives 0, and any result
- * above the length, is an I/O error.
+ * above the length, is an I/O error; a WRITE that gives 0 counts as done.
  *
  * Errors, in order: -EINVAL when another task fetched the tag; -EBUSY when the
  * server has no request to answer; -EINVAL while UBLK_U_IO_NEED_GET_DATA is
