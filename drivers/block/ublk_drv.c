@@ -16,33 +16,11 @@
 #define CREATE_TRACE_POINTS
 #include <trace/events/ublk.h>
 
-/* Steps that may wait for I/O; never needed to free memory. */
+/* Ops, which may wait for I/O; never needed to free memory. */
 struct workqueue_struct *ublk_op_wq;
 
 /* Ends what dead servers owe; memory reclaim may depend on it. */
 struct workqueue_struct *ublk_sweep_wq;
-
-const struct file_operations ublk_ch_fops = {
-	.owner		= THIS_MODULE,
-	.open		= ublk_ch_open,
-	.flush		= ublk_ch_flush,
-	.release	= ublk_ch_release,
-	.mmap		= ublk_ch_mmap,
-	.read_iter	= ublk_ch_rw,
-	.write_iter	= ublk_ch_rw,
-	.uring_cmd	= ublk_ch_uring_cmd,
-};
-
-const struct file_operations ublk_batch_fops = {
-	.owner		= THIS_MODULE,
-	.open		= ublk_ch_open,
-	.flush		= ublk_ch_flush,
-	.release	= ublk_ch_release,
-	.mmap		= ublk_ch_mmap,
-	.read_iter	= ublk_ch_rw,
-	.write_iter	= ublk_ch_rw,
-	.uring_cmd	= ublk_batch_uring_cmd,
-};
 
 static const struct file_operations ublk_ctrl_fops = {
 	.owner		= THIS_MODULE,

@@ -19,7 +19,7 @@
 /* Elements of a commit are read through a window of this size. */
 #define UBLK_COMMIT_WINDOW	512
 
-/* No sector of a zone. */
+/* The answer of an append that names no sector: no zone has it, so it fails. */
 #define UBLK_NO_LBA		U64_MAX
 
 /*
@@ -116,7 +116,7 @@ static int ublk_prep_take(struct ublk_session *s, struct ublk_queue *q,
 
 	if (!slot)
 		return -EINVAL;
-	if (!ublk_session_may_arm(s))
+	if (!ublk_session_is_open(s))
 		return -ENODEV;
 	if (atomic_read(&s->nr_fetched) + taken == s->dev->nr_queues * q->depth)
 		return -EBUSY;
@@ -133,6 +133,7 @@ static void ublk_prep_leave(struct ublk_queue *q, const struct ublk_batch_args *
 
 	for (unsigned int i = 0; i < nr; i++) {
 		ublk_elem_read(q, args, elems + i * args->elem_bytes, &elem);
+		/* A request that an earlier session left may be due now. */
 		if (ublk_slot_leave(q, &q->slots[elem.tag], to, false))
 			ublk_slot_finish(q, &q->slots[elem.tag]);
 	}
@@ -153,7 +154,7 @@ static int ublk_prep_elems(struct ublk_session *s, struct ublk_queue *q,
 	}
 
 	scoped_guard(rcu) {
-		if (!ret && !ublk_session_may_arm(s))
+		if (!ret && !ublk_session_is_open(s))
 			ret = -ENODEV;
 		ublk_prep_leave(q, args, elems, nr,
 				ret ? UBLK_SLOT_EMPTY : UBLK_SLOT_ARMED);
@@ -182,7 +183,7 @@ static int ublk_batch_prep(struct ublk_session *s, struct ublk_queue *q,
 	kvfree(elems);
 	if (ret)
 		return ret;
-	ublk_session_note_right(s);
+	ublk_session_note_privilege(s);
 	ublk_session_count_fetches(s, q, args->nr_elem);
 	return 0;
 }
@@ -250,26 +251,35 @@ static unsigned int ublk_commit_window(const struct ublk_commit *c, const void *
 	return i;
 }
 
+/*
+ * Read elements, from number @done on. Those that can be read before a fault count.
+ * Returns their number.
+ */
+static unsigned int ublk_commit_read(const struct ublk_batch_args *args, unsigned int done,
+				     void *window, size_t size)
+{
+	unsigned int nr = min(args->nr_elem - done, size / args->elem_bytes);
+	unsigned long left;
+
+	left = copy_from_user(window, args->elems + done * args->elem_bytes,
+			      nr * args->elem_bytes);
+	return nr - DIV_ROUND_UP(left, args->elem_bytes);
+}
+
 static int ublk_commit_elems(const struct ublk_commit *c)
 {
 	u64 window[UBLK_COMMIT_WINDOW / sizeof(u64)] __uninitialized;
-	const struct ublk_batch_args *args = c->args;
 	unsigned int done = 0, nr;
 	int ret = 0;
 
-	while (!ret && done < args->nr_elem) {
-		nr = min(args->nr_elem - done, sizeof(window) / args->elem_bytes);
-		/* What can be read before a fault counts. */
-		nr -= DIV_ROUND_UP(copy_from_user(window,
-						  args->elems + done * args->elem_bytes,
-						  nr * args->elem_bytes),
-				   args->elem_bytes);
+	while (!ret && done < c->args->nr_elem) {
+		nr = ublk_commit_read(c->args, done, window, sizeof(window));
 		if (!nr)
 			ret = -EFAULT;
 		done += ublk_commit_window(c, window, nr, &ret);
 		cond_resched();
 	}
-	return done ? done * args->elem_bytes : ret;
+	return done ? done * c->args->elem_bytes : ret;
 }
 
 static int ublk_batch_commit(struct ublk_session *s, struct ublk_queue *q,
@@ -299,7 +309,7 @@ static int ublk_batch_commit(struct ublk_session *s, struct ublk_queue *q,
  * Commands of the server.
  */
 
-/* Commands of one tag: all but one are refused when the tag has been looked at. */
+/* Of the commands for one tag there is REGISTER_IO_BUF only. A bad tag comes first. */
 static int ublk_batch_run_on_tag(struct ublk_queue *q, struct io_uring_cmd *cmd,
 				 unsigned int issue_flags)
 {
@@ -378,7 +388,7 @@ static void ublk_batch_issue_tw(struct io_tw_req tw_req, io_tw_token_t tw)
 		io_uring_cmd_done(cmd, ret, flags);
 }
 
-/* Tags have no task, so what is only about them runs where it is. */
+/* PREP and COMMIT need neither a task nor a ring, so a worker thread may run them. */
 static bool ublk_batch_runs_anywhere(const struct io_uring_cmd *cmd)
 {
 	return cmd->cmd_op == UBLK_U_IO_PREP_IO_CMDS ||

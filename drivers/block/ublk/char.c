@@ -60,7 +60,7 @@ static int ublk_session_end_op(struct ublk_device *dev, struct ublk_op *op)
  * Return: 0, -EBUSY while another server is attached or its end is not through,
  * -ENODEV after DEL_DEV, -ENOMEM.
  */
-int ublk_ch_open(struct inode *inode, struct file *file)
+static int ublk_ch_open(struct inode *inode, struct file *file)
 {
 	struct ublk_device *dev = container_of(inode->i_cdev, struct ublk_device, cdev);
 	struct ublk_session *s;
@@ -103,7 +103,7 @@ static bool ublk_server_dies(const struct ublk_session *s)
  *
  * Return: 0
  */
-int ublk_ch_flush(struct file *file, fl_owner_t id)
+static int ublk_ch_flush(struct file *file, fl_owner_t id)
 {
 	struct ublk_session *s = file->private_data;
 
@@ -119,7 +119,7 @@ int ublk_ch_flush(struct file *file, fl_owner_t id)
  *
  * Return: 0
  */
-int ublk_ch_release(struct inode *inode, struct file *file)
+static int ublk_ch_release(struct inode *inode, struct file *file)
 {
 	struct ublk_session *s = file->private_data;
 
@@ -171,12 +171,12 @@ static int ublk_queue_map(struct ublk_queue *q, struct vm_area_struct *vma)
  * beyond the last queue, or for any other length than the queue's; -EPERM for a
  * writable mapping; -ENOMEM.
  */
-int ublk_ch_mmap(struct file *file, struct vm_area_struct *vma)
+static int ublk_ch_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct ublk_session *s = file->private_data;
 	struct ublk_device *dev = s->dev;
-	size_t slot_size = PAGE_ALIGN(UBLK_MAX_QUEUE_DEPTH * dev->queues[0]->stride);
-	unsigned long q_id = vma->vm_pgoff / (slot_size >> PAGE_SHIFT);
+	size_t queue_span = PAGE_ALIGN(UBLK_MAX_QUEUE_DEPTH * dev->queues[0]->stride);
+	unsigned long q_id = vma->vm_pgoff / (queue_span >> PAGE_SHIFT);
 	struct ublk_queue *q;
 
 	if (!ublk_session_claim_mm(s, current->mm))
@@ -193,3 +193,16 @@ int ublk_ch_mmap(struct file *file, struct vm_area_struct *vma)
 	vm_flags_mod(vma, VM_DONTEXPAND | VM_DONTDUMP, VM_MAYWRITE);
 	return ublk_queue_map(q, vma);
 }
+
+#define UBLK_CH_FOPS(run)				\
+	.owner		= THIS_MODULE,			\
+	.open		= ublk_ch_open,			\
+	.flush		= ublk_ch_flush,		\
+	.release	= ublk_ch_release,		\
+	.mmap		= ublk_ch_mmap,			\
+	.read_iter	= ublk_ch_rw,			\
+	.write_iter	= ublk_ch_rw,			\
+	.uring_cmd	= run
+
+const struct file_operations ublk_ch_fops = { UBLK_CH_FOPS(ublk_ch_uring_cmd) };
+const struct file_operations ublk_batch_fops = { UBLK_CH_FOPS(ublk_batch_uring_cmd) };

@@ -44,7 +44,8 @@ struct ublk_ctrl {
  * struct ublk_ctrl_row - what there is to know about a command
  * @run:	the command
  * @mask:	permission it takes on the node of an unprivileged device
- * @inline_ok:	never sleeps for long, so it runs where it is submitted
+ * @inline_ok:	waits for nothing but the caller's path and memory, so it runs where
+ *		it is submitted
  * @no_dev:	is not about an existing device
  * @wants_path:	identifies the device by its node even for the administrator
  */
@@ -265,8 +266,8 @@ static const struct ublk_ctrl_row *ublk_ctrl_row(unsigned int nr)
 }
 
 /*
- * What a file system says of its device nodes counts only where nodes may be
- * opened: else everybody's FUSE could vouch for everybody's device.
+ * Trust owner and mode of a node only where device nodes work: on a nodev mount, such
+ * as a user's own FUSE, anybody can show a node with any number.
  */
 static bool ublk_path_has_nodes(const struct path *path)
 {
@@ -321,11 +322,9 @@ static int ublk_ctrl_find_dev(struct ublk_ctrl *c)
 }
 
 /*
- * Get the device that the command is about, if the caller may send it.
- *
- * The path that he names, and the memory that it is in, may be on a file system of
- * his own that never answers. Until he has shown that the device is his, nothing of
- * it waits for that.
+ * Get the device that the command is about, if the caller may send it. Reading and
+ * looking up the path may block for ever, on a FUSE of the caller's own: hold no
+ * reference to the device meanwhile, and look it up again afterwards.
  */
 static int ublk_ctrl_get_dev(struct ublk_ctrl *c, const struct ublk_ctrl_row *row)
 {
@@ -368,8 +367,8 @@ static int ublk_ctrl_run_on_dev(struct ublk_ctrl *c, const struct ublk_ctrl_row 
 }
 
 /*
- * Only the number of a command counts, but for GET_FEATURES, which is newer than
- * the raw numbers and has to be spelled in full.
+ * After the type, only the number of an encoding counts. GET_FEATURES has no plain
+ * number and is compared whole.
  */
 static int ublk_ctrl_dispatch(struct ublk_ctrl *c, u32 cmd_op)
 {
@@ -386,11 +385,13 @@ static int ublk_ctrl_dispatch(struct ublk_ctrl *c, u32 cmd_op)
  * @cmd:	the command
  * @issue_flags: io_uring's
  *
- * A command that may sleep asks for a worker thread, where it is done when this
- * returns.
+ * A command that may sleep is not run from the submitting task: -EAGAIN makes
+ * io_uring call again from a worker thread.
  *
- * Context: process.
- * Return: the command's result.
+ * Context: process; sleeps in a worker thread only, but for the caller's own path and
+ * memory.
+ * Return: the command's result; -EAGAIN; -EINVAL for an SQE of 64 bytes; -EOPNOTSUPP
+ * for a command of another type.
  */
 int ublk_ctrl_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {

@@ -118,7 +118,7 @@ static enum ublk_mode ublk_dev_mode(const struct ublk_device *dev)
 {
 	if (ublk_dev_has(dev, UBLK_F_AUTO_BUF_REG))
 		return UBLK_MODE_AUTO;
-	return ublk_dev_has(dev, UBLK_FEATURES_NO_COPY) ? UBLK_MODE_PULL : UBLK_MODE_COPY;
+	return ublk_dev_has(dev, UBLK_FEATURES_NO_COPY) ? UBLK_MODE_SERVER : UBLK_MODE_COPY;
 }
 
 static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int q_id)
@@ -130,6 +130,8 @@ static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int
 	q = kzalloc_node(sizeof(*q), GFP_KERNEL_ACCOUNT, node);
 	if (!q)
 		return NULL;
+	/* A cache line each. */
+	BUILD_BUG_ON(sizeof(*q->slots) != 64);
 	q->slots = kvcalloc_node(depth, sizeof(*q->slots),
 				 GFP_KERNEL_ACCOUNT | __GFP_NOWARN, node);
 	q->descs = __vmalloc(PAGE_ALIGN((size_t)depth * dev->info.io_desc_size),
@@ -226,7 +228,7 @@ static void ublk_dev_free(struct device *d)
 	kref_put(&tombstone->ref, ublk_tombstone_free);
 }
 
-/* From here on, put_device() undoes everything. */
+/* When this has succeeded, put_device() undoes everything. */
 static struct ublk_device *ublk_dev_alloc(const struct ublksrv_ctrl_dev_info *info)
 {
 	struct ublk_device *dev;
@@ -286,21 +288,11 @@ static bool ublk_unprivileged_charge(void)
 	return false;
 }
 
-/*
- * What the caller may ask for. Features that are unknown are dropped without a
- * word, which is how a server finds out; combinations that make no sense are
- * refused.
- */
-static int ublk_check_features(u64 *features)
+/* Combinations that make no sense are refused. */
+static int ublk_check_features(u64 f)
 {
 	const u64 recovery = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE |
 			     UBLK_F_USER_RECOVERY_FAIL_IO;
-	u64 f = *features;
-
-	if (capable(CAP_SYS_ADMIN))
-		f &= ~UBLK_F_UNPRIVILEGED_DEV;
-	else if (!(f & UBLK_F_UNPRIVILEGED_DEV))
-		return -EPERM;
 
 	switch (f & recovery) {
 	case 0:
@@ -313,26 +305,29 @@ static int ublk_check_features(u64 *features)
 	}
 	if ((f & UBLK_F_QUIESCE) && !(f & UBLK_F_USER_RECOVERY))
 		return -EINVAL;
-	/* What a server does not fill in would be memory of the kernel's. */
-	if ((f & UBLK_F_UNPRIVILEGED_DEV) &&
-	    (f & UBLK_FEATURES_NO_COPY))
-		return -EINVAL;
 	if ((f & UBLK_F_INTEGRITY) && !(f & UBLK_F_USER_COPY))
 		return -EINVAL;
-	/* Nor shall it hold requests: its server may never come back. */
+	/* A server could leave a READ unfilled, and so hand out stale kernel memory. */
+	if ((f & UBLK_F_UNPRIVILEGED_DEV) && (f & UBLK_FEATURES_NO_COPY))
+		return -EINVAL;
+	return 0;
+}
+
+/* What is unknown or of no use is dropped: the answer of ADD_DEV tells. */
+static u64 ublk_grant_features(u64 f)
+{
+	/* Zones are refused later, not dropped: a disk without them is another disk. */
+	f = (f & (UBLK_FEATURES | UBLK_F_ZONED)) | UBLK_FEATURES_ALWAYS;
+	/* Requests must not wait for a next server that a user may never start. */
 	if (f & UBLK_F_UNPRIVILEGED_DEV)
 		f &= ~(UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE);
-
-	/* Zones are never dropped: a disk without them is another disk. */
-	f = (f & (UBLK_FEATURES | UBLK_F_ZONED)) | UBLK_FEATURES_ALWAYS;
-	/* There is no buffer to name, now or later. */
+	/* Only copy mode has a buffer to ask for. */
 	if (f & UBLK_FEATURES_NO_COPY)
 		f &= ~UBLK_F_NEED_GET_DATA;
-	/* Tags have no task of their own, nor a command that could name a buffer. */
+	/* A tag of batch mode has no task, and no command that could name a buffer. */
 	if (f & UBLK_F_BATCH_IO)
 		f &= ~(UBLK_F_PER_IO_DAEMON | UBLK_F_NEED_GET_DATA);
-	*features = f;
-	return 0;
+	return f;
 }
 
 static int ublk_check_desc_size(struct ublksrv_ctrl_dev_info *info)
@@ -356,9 +351,14 @@ static int ublk_check_info(struct ublksrv_ctrl_dev_info *info, u32 header_id)
 	    !info->nr_hw_queues || info->nr_hw_queues > UBLK_MAX_NR_QUEUES)
 		return -EINVAL;
 
-	ret = ublk_check_features(&info->flags);
+	if (capable(CAP_SYS_ADMIN))
+		info->flags &= ~UBLK_F_UNPRIVILEGED_DEV;
+	else if (!(info->flags & UBLK_F_UNPRIVILEGED_DEV))
+		return -EPERM;
+	ret = ublk_check_features(info->flags);
 	if (ret)
 		return ret;
+	info->flags = ublk_grant_features(info->flags);
 	ret = ublk_check_desc_size(info);
 	if (ret)
 		return ret;
@@ -373,8 +373,8 @@ static int ublk_check_info(struct ublksrv_ctrl_dev_info *info, u32 header_id)
 }
 
 /*
- * The driver has no buffer of the server's to have zones written to, or to say with
- * a commit where an append went.
+ * Copy mode cannot serve zones: a commit has one address, which cannot be both the
+ * next buffer and the sector of an append, and a report has no buffer.
  */
 static bool ublk_dev_zones_ok(const struct ublk_device *dev)
 {
@@ -418,7 +418,8 @@ static int ublk_dev_build(struct ublk_device *dev)
 
 /*
  * The id can be found before the node exists, so that who sees the node can ask
- * for the device; ops wait until both are there.
+ * for the device; ops wait until both are there. As soon as it is found, @dev may be
+ * deleted: hold a reference until the end.
  */
 static int ublk_dev_publish(struct ublk_device *dev)
 {
@@ -512,12 +513,12 @@ static pid_t ublk_dev_visible_pid(struct pid *pid)
 /**
  * ublk_dev_get_info - describe a device
  * @dev:	the device
- * @info:	filled in, with ids in the current task's namespaces
+ * @info:	filled in; the pid is as the current task's namespace sees it, user and
+ *		group are those of the initial user namespace
  */
 void ublk_dev_get_info(struct ublk_device *dev, struct ublksrv_ctrl_dev_info *info)
 {
 	*info = dev->info;
-	info->flags = dev->flags;
 	info->owner_uid = from_kuid(&init_user_ns, dev->owner_uid);
 	info->owner_gid = from_kgid(&init_user_ns, dev->owner_gid);
 
@@ -535,7 +536,7 @@ static int ublk_delete_op(struct ublk_device *dev, struct ublk_op *op)
 	}
 	ublk_disk_stop_op(dev);
 	cdev_device_del(&dev->cdev, &dev->dev);
-	/* The table's; the caller's of this step still counts. */
+	/* The table's; that of the op still counts. */
 	put_device(&dev->dev);
 	return 0;
 }

@@ -2,7 +2,7 @@
 /*
  * The disk: made by START_DEV, resized, and taken down by STOP_DEV or with its
  * server. Everything that adds or removes it is an op, so none of it runs beside
- * another, and device->disk does not change under a step.
+ * another, and device->disk does not change under an op.
  */
 #include <linux/blkdev.h>
 #include <linux/cred.h>
@@ -119,23 +119,23 @@ static void ublk_disk_unclaim(struct ublk_device *dev)
 }
 
 /*
- * Only a disk that turns gains from a scheduler, and from writeback that is held
- * back while reads take long: how long a server takes says little of its disks, and
- * each of the two costs every request. sysfs has a switch for either.
+ * A scheduler, and throttling writeback by read latency, help rotational disks only:
+ * how fast a server answers says little about its backend, and both cost every
+ * request. sysfs can switch either on.
  */
-static struct gendisk *ublk_disk_alloc_for(struct ublk_device *dev,
-					   struct queue_limits *lim)
+static struct gendisk *ublk_disk_alloc_mq(struct ublk_device *dev,
+					  struct queue_limits *lim)
 {
-	bool turns = lim->features & BLK_FEAT_ROTATIONAL;
+	bool rotational = lim->features & BLK_FEAT_ROTATIONAL;
 	struct gendisk *disk;
 
-	if (turns)
+	if (rotational)
 		dev->tag_set.flags &= ~BLK_MQ_F_NO_SCHED_BY_DEFAULT;
 	else
 		dev->tag_set.flags |= BLK_MQ_F_NO_SCHED_BY_DEFAULT;
 
 	disk = blk_mq_alloc_disk(&dev->tag_set, lim, NULL);
-	if (!IS_ERR(disk) && !turns)
+	if (!IS_ERR(disk) && !rotational)
 		blk_queue_flag_set(QUEUE_FLAG_DISABLE_WBT_DEF, disk->queue);
 	return disk;
 }
@@ -147,7 +147,7 @@ static struct gendisk *ublk_disk_alloc(struct ublk_device *dev,
 	struct gendisk *disk;
 
 	ublk_params_to_limits(params, &lim);
-	disk = ublk_disk_alloc_for(dev, &lim);
+	disk = ublk_disk_alloc_mq(dev, &lim);
 	if (IS_ERR(disk))
 		return disk;
 
@@ -161,8 +161,8 @@ static struct gendisk *ublk_disk_alloc(struct ublk_device *dev,
 }
 
 /*
- * Only the server knows the zones of its disk. That it is gone, or was told to go,
- * says more than that it did not tell.
+ * The zones come from the server. If it was lost or stopped meanwhile, that is the
+ * error to return: it is the cause.
  */
 static int ublk_disk_prepare_zones(struct ublk_device *dev, struct gendisk *disk,
 				   struct pid *pid)
@@ -250,8 +250,9 @@ int ublk_disk_start(struct ublk_device *dev, struct pid *pid)
 }
 
 /*
- * What nobody can write back any more must fail, and not be forgotten with the
- * capacity of a dead disk: an fsync that comes later has to hear of it.
+ * Write back while the disk has its capacity. Without a server that fails, and a
+ * later fsync() reports it; blk_mark_disk_dead() would drop the pages without an
+ * error.
  */
 static void ublk_disk_fail_writeback(struct gendisk *disk)
 {
@@ -305,7 +306,7 @@ void ublk_disk_remove(struct ublk_device *dev, bool served)
 }
 
 /**
- * ublk_disk_stop_op - the step of STOP_DEV, and the first of DEL_DEV
+ * ublk_disk_stop_op - what STOP_DEV does, and DEL_DEV does first
  * @dev:	the device
  *
  * Context: op; waits for the I/O that is under way.
@@ -313,14 +314,17 @@ void ublk_disk_remove(struct ublk_device *dev, bool served)
 void ublk_disk_stop_op(struct ublk_device *dev)
 {
 	struct ublk_session *s = ublk_dev_session(dev);
-	bool served = s && ublk_session_may_arm(s) && dev->state == UBLK_S_DEV_LIVE;
+	bool served = s && ublk_session_is_open(s) && dev->state == UBLK_S_DEV_LIVE;
 
 	/* A server that has not taken over yet shall not be given what is held. */
 	if (s && !served)
 		ublk_session_stop(s);
 	ublk_disk_remove(dev, served);
 
-	/* Another may have come while that waited; none can go, that is a step. */
+	/*
+	 * A new server may have opened ublkcN during the removal. It cannot leave now:
+	 * the end of a session is an op, too.
+	 */
 	s = ublk_dev_session(dev);
 	if (s)
 		ublk_session_stop(s);
@@ -337,9 +341,9 @@ static int ublk_stop_op(struct ublk_device *dev, struct ublk_op *op)
 }
 
 /*
- * Nobody may have the disk open, and from here on nobody gets it: openers hold
- * the same mutex. A scan that is under way is ours, and no opener. But its reads
- * may be held for a server that only a later step lets in, so do not insist.
+ * Succeeds if nobody has the disk open, and then bans opens, both under the mutex of
+ * openers. Our own scan holds that mutex, so wait for it, unless another op is queued:
+ * the reads of the scan may be held for a server that only that op lets in.
  */
 static int ublk_disk_ban_opens(struct ublk_device *dev, const struct ublk_op *op)
 {

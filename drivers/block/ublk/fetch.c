@@ -2,17 +2,16 @@
 /*
  * Batch mode: how requests come to the server.
  *
- * Submitters put the tags of new requests into the queue's ring, in the order in
- * which they come, and wake a fetch command (FETCH_IO_CMDS), which waits for as
- * long as its ring and the device live. It takes tags out, copies the data of
- * WRITEs and posts the tags in one CQE, again and again until the ring is empty.
+ * Submitters append the tags of new requests to the queue's FIFO and wake a fetch
+ * command (FETCH_IO_CMDS), which stays with the driver for as long as its ring and
+ * the device live. Its task work takes tags out, copies the data of WRITEs, posts
+ * the tags in one CQE, and goes on until the FIFO is empty.
  *
  * A fetch command is idle, on the list of its queue, or active: its task work is
- * on the way or runs. Only its task work ends an active one. Of the active ones
- * one at most is the drainer, on whom submitters rely to come and look into the
- * ring. In copy mode it stops being that when it has taken what it can carry, so
- * that the data of several buffers full of tags is copied at the same time.
- * Whoever stops with tags left makes an idle command the next drainer.
+ * pending or runs. Only its task work ends an active one. At most one active command
+ * is the drainer, which submitters rely on to look into the FIFO. In copy mode it
+ * gives that up when it has taken tags, so that several commands copy at the same
+ * time. Whoever stops with tags left makes an idle command the next drainer.
  */
 #include <linux/blk-mq.h>
 #include <linux/log2.h>
@@ -22,13 +21,13 @@
 #include "batch.h"
 #include "io.h"
 
-/* Tags that one CQE reports at most, and one look into the ring takes. */
+/* Tags that one CQE reports at most, and one look into the FIFO takes. */
 #define UBLK_FETCH_TAGS		128
 
 /* Buffers that one task work fills, before others of its task have their turn. */
 #define UBLK_FETCH_ROUNDS	32
 
-/* Tags of one list of requests that are put into the ring at a time. */
+/* Tags of one list of requests that are appended to the FIFO at a time. */
 #define UBLK_PUSH_TAGS		64
 
 /**
@@ -61,11 +60,11 @@ struct ublk_fetch {
  * struct ublk_batch - what a queue has in batch mode
  * @lock:	protects all of it
  * @idle:	fetch commands that wait for tags, the first goes first
- * @drainer:	fetch command that will look into the ring, or NULL
+ * @drainer:	fetch command that will look into the FIFO, or NULL
  * @head:	next tag to take, a running number
  * @tail:	next place to fill, a running number
  * @mask:	turns them into places
- * @tags:	the ring. It has a place for every tag, and a tag is in it once at
+ * @tags:	the FIFO. It has a place for every tag, and a tag is in it once at
  *		most: while its slot is QUEUED, or after it was CANCELED
  */
 struct ublk_batch {
@@ -78,6 +77,9 @@ struct ublk_batch {
 	u16			mask;
 	u16			tags[];
 };
+
+/* Or running numbers of 16 bits could not tell a full FIFO from an empty one. */
+static_assert(UBLK_MAX_QUEUE_DEPTH <= 0x8000);
 
 /**
  * ublk_batch_alloc - what a queue needs for batch mode
@@ -114,7 +116,7 @@ void ublk_batch_reset(struct ublk_queue *q)
 }
 
 /*
- * The ring of tags, and who empties it.
+ * The FIFO of tags, and who empties it.
  */
 
 static struct ublk_fetch *ublk_fetch_of(struct io_uring_cmd *cmd)
@@ -129,15 +131,27 @@ static struct io_uring_cmd *ublk_fetch_cmd(struct ublk_fetch *f)
 
 static void ublk_fetch_tw(struct io_tw_req tw_req, io_tw_token_t tw);
 
-/* The caller has made it the drainer, or has it run for another reason. */
+/* Run the task work of @f, which is active. NULL is nobody. */
 static void ublk_fetch_wake(struct ublk_fetch *f)
 {
 	if (f)
 		io_uring_cmd_complete_in_task(ublk_fetch_cmd(f), ublk_fetch_tw);
 }
 
-/* If nobody is on the way to the ring, send someone. The caller wakes him. */
-static struct ublk_fetch *ublk_batch_call(struct ublk_batch *b)
+/* Take an idle command off the list. Afterwards it is the caller's. */
+static void ublk_fetch_activate(struct ublk_batch *b, struct ublk_fetch *f)
+{
+	lockdep_assert_held(&b->lock);
+	ublk_check(f->state == UBLK_FETCH_IDLE);
+	list_del(&f->node);
+	f->state = UBLK_FETCH_ACTIVE;
+}
+
+/*
+ * If there are tags and no drainer, make an idle command the drainer. The caller
+ * passes it to ublk_fetch_wake().
+ */
+static struct ublk_fetch *ublk_batch_next_drainer(struct ublk_batch *b)
 {
 	struct ublk_fetch *f;
 
@@ -145,8 +159,7 @@ static struct ublk_fetch *ublk_batch_call(struct ublk_batch *b)
 	if (b->drainer || b->head == b->tail || list_empty(&b->idle))
 		return NULL;
 	f = list_first_entry(&b->idle, struct ublk_fetch, node);
-	list_del(&f->node);
-	f->state = UBLK_FETCH_ACTIVE;
+	ublk_fetch_activate(b, f);
 	b->drainer = f;
 	return f;
 }
@@ -159,12 +172,12 @@ static void ublk_batch_push(struct ublk_queue *q, const u16 *tags, unsigned int 
 	scoped_guard(spinlock, &b->lock) {
 		for (unsigned int i = 0; i < nr; i++)
 			b->tags[b->tail++ & b->mask] = tags[i];
-		f = ublk_batch_call(b);
+		f = ublk_batch_next_drainer(b);
 	}
 	ublk_fetch_wake(f);
 }
 
-/* Take up to @max tags out of the ring. */
+/* Take up to @max tags out of the FIFO. */
 static unsigned int ublk_batch_pop(struct ublk_fetch *f, u16 *tags, unsigned int max)
 {
 	struct ublk_batch *b = f->q->batch;
@@ -176,14 +189,14 @@ static unsigned int ublk_batch_pop(struct ublk_fetch *f, u16 *tags, unsigned int
 			tags[nr++] = b->tags[b->head++ & b->mask];
 		if (f->q->mode == UBLK_MODE_COPY && b->drainer == f) {
 			b->drainer = NULL;
-			next = ublk_batch_call(b);
+			next = ublk_batch_next_drainer(b);
 		}
 	}
 	ublk_fetch_wake(next);
 	return nr;
 }
 
-/* Put tags back to where they came from. */
+/* Put tags back to the front, where they came from. */
 static void ublk_batch_unpop(struct ublk_batch *b, const u16 *tags, unsigned int nr)
 {
 	guard(spinlock)(&b->lock);
@@ -191,7 +204,7 @@ static void ublk_batch_unpop(struct ublk_batch *b, const u16 *tags, unsigned int
 		b->tags[--b->head & b->mask] = tags[nr];
 }
 
-/* Are there tags that nobody else is on the way to? Then they are for @f. */
+/* Make @f the drainer, if there are tags and no other one. Returns whether it is. */
 static bool ublk_batch_claim(struct ublk_batch *b, struct ublk_fetch *f)
 {
 	guard(spinlock)(&b->lock);
@@ -201,7 +214,7 @@ static bool ublk_batch_claim(struct ublk_batch *b, struct ublk_fetch *f)
 	return b->drainer;
 }
 
-/* @f ends: tags that rely on it need another one. */
+/* @f ends, so it cannot be the drainer any more. */
 static void ublk_batch_leave(struct ublk_batch *b, struct ublk_fetch *f)
 {
 	struct ublk_fetch *next;
@@ -209,17 +222,17 @@ static void ublk_batch_leave(struct ublk_batch *b, struct ublk_fetch *f)
 	scoped_guard(spinlock, &b->lock) {
 		if (b->drainer == f)
 			b->drainer = NULL;
-		next = ublk_batch_call(b);
+		next = ublk_batch_next_drainer(b);
 	}
 	ublk_fetch_wake(next);
 }
 
 /**
- * ublk_batch_nudge - have somebody else look into the ring
+ * ublk_batch_nudge - let another fetch command be the drainer
  * @q:		queue of a device in batch mode, in which a tag has waited for long
  *
- * The task of the drainer may be busy or dead, and its task work wait for it. When
- * it comes after all, it will find that others were faster.
+ * The drainer's task may be busy or dead, so that its task work does not run. If it
+ * runs later, it finds the FIFO empty or another drainer.
  */
 void ublk_batch_nudge(struct ublk_queue *q)
 {
@@ -228,18 +241,18 @@ void ublk_batch_nudge(struct ublk_queue *q)
 
 	scoped_guard(spinlock, &b->lock) {
 		b->drainer = NULL;
-		next = ublk_batch_call(b);
+		next = ublk_batch_next_drainer(b);
 	}
 	ublk_fetch_wake(next);
 }
 
 /**
- * ublk_batch_can_hear - does the server have a command here to be told by?
+ * ublk_batch_can_be_told - is a command here that can tell the server to go?
  * @q:		queue whose gate is closed, so that no tags come
  *
  * Return: true if a fetch command is idle, and no tag waits for one.
  */
-bool ublk_batch_can_hear(const struct ublk_queue *q)
+bool ublk_batch_can_be_told(const struct ublk_queue *q)
 {
 	struct ublk_batch *b = q->batch;
 
@@ -264,10 +277,8 @@ void ublk_batch_abort_idle(struct ublk_queue *q)
 	do {
 		scoped_guard(spinlock, &b->lock) {
 			f = list_first_entry_or_null(&b->idle, struct ublk_fetch, node);
-			if (f) {
-				list_del(&f->node);
-				f->state = UBLK_FETCH_ACTIVE;
-			}
+			if (f)
+				ublk_fetch_activate(b, f);
 		}
 		if (f)
 			ublk_cmd_abort(ublk_fetch_cmd(f));
@@ -346,9 +357,9 @@ static bool ublk_batch_deliver(struct ublk_session *s, struct ublk_fetch *f, u16
 }
 
 /*
- * The server was not told of @tag. A sweep may have taken it since, or a server that
- * guesses has answered or uses it. Returns true if it has to wait in the ring again;
- * without a session that fetches it there, its request goes.
+ * The CQE with @tag could not be posted. Unless a sweep, or a server that guessed the
+ * tag, has moved the slot on, the request goes back: true if @tag belongs into the
+ * FIFO again, false if the session is over and the request was ended here.
  */
 static bool ublk_batch_undeliver(struct ublk_session *s, struct ublk_fetch *f, u16 tag,
 				 unsigned int issue_flags)
@@ -368,12 +379,12 @@ static bool ublk_batch_undeliver(struct ublk_session *s, struct ublk_fetch *f, u
 
 	ublk_slot_describe(q, slot);
 	scoped_guard(rcu) {
-		if (ublk_session_may_arm(s)) {
+		if (ublk_session_is_open(s)) {
 			ublk_slot_pass(q, slot, UBLK_SLOT_QUEUED, 0);
 			return true;
 		}
 	}
-	slot->end = UBLK_END_UNSEEN;
+	slot->end = UBLK_END_UNDELIVERED;
 	ublk_slot_pass(q, slot, UBLK_SLOT_CANCELED, 0);
 	ublk_slot_finish(q, slot);
 	return false;
@@ -464,18 +475,19 @@ static void ublk_fetch_end(struct ublk_fetch *f, int result, unsigned int issue_
 	io_uring_cmd_done(ublk_fetch_cmd(f), result, issue_flags);
 }
 
-static bool ublk_fetch_may_wait(struct ublk_session *s, struct ublk_fetch *f)
+/* False if the session takes no more requests. */
+static bool ublk_fetch_try_park(struct ublk_session *s, struct ublk_fetch *f)
 {
 	struct ublk_batch *b = f->q->batch;
 	struct ublk_fetch *next;
 
 	guard(rcu)();
-	if (!ublk_session_may_arm(s))
+	if (!ublk_session_is_open(s))
 		return false;
 	scoped_guard(spinlock, &b->lock) {
 		f->state = UBLK_FETCH_IDLE;
 		list_add_tail(&f->node, &b->idle);
-		next = ublk_batch_call(b);
+		next = ublk_batch_next_drainer(b);
 	}
 	ublk_fetch_wake(next);
 	return true;
@@ -485,7 +497,7 @@ static bool ublk_fetch_may_wait(struct ublk_session *s, struct ublk_fetch *f)
 static void ublk_fetch_park(struct ublk_session *s, struct ublk_fetch *f,
 			    unsigned int issue_flags)
 {
-	if (!ublk_fetch_may_wait(s, f))
+	if (!ublk_fetch_try_park(s, f))
 		ublk_fetch_end(f, UBLK_IO_RES_ABORT, issue_flags);
 }
 
@@ -526,13 +538,14 @@ static void ublk_fetch_tw(struct io_tw_req tw_req, io_tw_token_t tw)
 void ublk_batch_cancel_fetch(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
 	struct ublk_fetch *f = ublk_fetch_of(cmd);
+	struct ublk_batch *b = f->q->batch;
 
-	scoped_guard(spinlock, &f->q->batch->lock) {
+	scoped_guard(spinlock, &b->lock) {
 		if (f->state != UBLK_FETCH_IDLE) {
 			f->canceled = true;
 			return;
 		}
-		list_del(&f->node);
+		ublk_fetch_activate(b, f);
 	}
 	io_uring_cmd_done(cmd, UBLK_IO_RES_ABORT, issue_flags);
 }
@@ -558,11 +571,11 @@ int ublk_batch_fetch(struct ublk_session *s, struct ublk_queue *q,
 	if (!(cmd->flags & IORING_URING_CMD_MULTISHOT) ||
 	    args->elem_bytes != sizeof(u16) || args->flags)
 		return -EINVAL;
-	if (!ublk_session_may_arm(s))
+	if (!ublk_session_is_open(s))
 		return -ENODEV;
 
 	ublk_session_note_process(s);
-	ublk_session_note_right(s);
+	ublk_session_note_privilege(s);
 	*f = (struct ublk_fetch) {
 		.q	= q,
 		.group	= READ_ONCE(cmd->sqe->buf_group),

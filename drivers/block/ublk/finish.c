@@ -12,13 +12,13 @@
 
 #include "io.h"
 
-/* Fewer commands are not worth the trouble. */
+/* With fewer commands in one submission, a plug costs more than it saves. */
 #define UBLK_PLUG_MIN		4
 
-/* So many requests do not wait for more; a client may want to go on. */
+/* End at this many; their clients want to go on. */
 #define UBLK_PLUG_MAX		32
 
-/* A larger request does not wait: who serves such ones takes his time. */
+/* A larger request is not delayed: next to its copy, ending it alone costs little. */
 #define UBLK_PLUG_MAX_BYTES	SZ_64K
 
 /*
@@ -52,7 +52,7 @@ static void ublk_slot_done(struct ublk_slot *slot, unsigned int bytes)
 		ublk_slot_settle(slot, BLK_STS_OK, bytes);
 }
 
-/* A fault may wait for one of the requests in @ends, so they go first. */
+/* A page fault may depend on a request in @ends, so end those before one can happen. */
 static unsigned int ublk_copy_answer(struct request *rq, u64 addr, unsigned int len,
 				     struct io_comp_batch *ends)
 {
@@ -73,20 +73,33 @@ static unsigned int ublk_copy_answer(struct request *rq, u64 addr, unsigned int 
  * Copy mode: the answer to a READ comes with its data. A server that is killed over
  * that has not answered.
  */
-static void ublk_slot_answer_copy(struct ublk_slot *slot, s32 result, u64 addr,
+static void ublk_slot_answer_copy(struct ublk_slot *slot, unsigned int bytes, u64 addr,
 				  struct io_comp_batch *ends)
 {
 	struct request *rq = slot->rq;
 	unsigned int copied;
 
-	copied = ublk_copy_answer(rq, addr, result, ends);
+	copied = ublk_copy_answer(rq, addr, bytes, ends);
 	if (!copied && fatal_signal_pending(current)) {
-		slot->end = UBLK_END_SEEN;
+		slot->end = UBLK_END_DELIVERED;
 		return;
 	}
-	if (copied < result)
+	if (copied < bytes)
 		copied = round_down(copied, queue_logical_block_size(rq->q));
 	ublk_slot_done(slot, copied);
+}
+
+static void ublk_slot_answer_rw(struct ublk_queue *q, struct ublk_slot *slot,
+				unsigned int bytes, u64 addr, struct io_comp_batch *ends)
+{
+	if (bytes > slot->len)
+		ublk_slot_fail(slot, BLK_STS_IOERR);
+	else if (slot->op == UBLK_IO_OP_WRITE)
+		ublk_slot_done(slot, bytes ?: slot->len);	/* 0 stands for all */
+	else if (q->mode == UBLK_MODE_COPY && !slot->in_shmem)
+		ublk_slot_answer_copy(slot, bytes, addr, ends);
+	else
+		ublk_slot_done(slot, bytes);
 }
 
 /**
@@ -94,7 +107,8 @@ static void ublk_slot_answer_copy(struct ublk_slot *slot, s32 result, u64 addr,
  * @q:		queue of the slot
  * @slot:	BUSY slot of the request
  * @result:	bytes or a negative errno, as the server says
- * @addr:	copy mode: where the data of a READ is, in the current task's memory
+ * @addr:	copy mode: where the data of a READ is, in the current task's memory;
+ *		for a ZONE_APPEND, the sector at which its data begins
  * @ends:	requests to end before this waits for a fault, or NULL
  *
  * Context: may fault and so sleep.
@@ -102,21 +116,24 @@ static void ublk_slot_answer_copy(struct ublk_slot *slot, s32 result, u64 addr,
 void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, u64 addr,
 		      struct io_comp_batch *ends)
 {
-	if (result < 0)
+	if (result < 0) {
 		ublk_slot_fail(slot, errno_to_blk_status(result));
-	else if (slot->op == UBLK_IO_OP_ZONE_APPEND &&
-		 !ublk_zoned_appended(slot->rq, result, addr))
-		ublk_slot_fail(slot, BLK_STS_IOERR);
-	else if (slot->op != UBLK_IO_OP_READ && slot->op != UBLK_IO_OP_WRITE)
-		ublk_slot_settle(slot, BLK_STS_OK, blk_rq_bytes(slot->rq));
-	else if (result > slot->len)
-		ublk_slot_fail(slot, BLK_STS_IOERR);
-	else if (slot->op == UBLK_IO_OP_WRITE)
-		ublk_slot_done(slot, result ?: slot->len);
-	else if (q->mode == UBLK_MODE_COPY && !slot->in_shmem)
-		ublk_slot_answer_copy(slot, result, addr, ends);
-	else
-		ublk_slot_done(slot, result);
+		return;
+	}
+
+	switch (slot->op) {
+	case UBLK_IO_OP_READ:
+	case UBLK_IO_OP_WRITE:
+		ublk_slot_answer_rw(q, slot, result, addr, ends);
+		return;
+	case UBLK_IO_OP_ZONE_APPEND:
+		if (!ublk_zoned_take_append(slot->rq, result, addr)) {
+			ublk_slot_fail(slot, BLK_STS_IOERR);
+			return;
+		}
+		break;
+	}
+	ublk_slot_settle(slot, BLK_STS_OK, blk_rq_bytes(slot->rq));
 }
 
 /*
@@ -142,11 +159,12 @@ static void ublk_rq_requeue(struct request *rq, unsigned int delay_ms)
 }
 
 /*
- * The current task, a server, has not done all of @rq, which will start anew and
- * be as young as the day it came. An unprivileged server must not make use of
- * that for longer than it may keep a request.
+ * Requeueing restarts the timer of @rq, so an unprivileged server could keep a
+ * request for ever by doing a little of it each time. Kill it once the request has
+ * been on its way for longer than one timeout. Only copy mode gets that far, where
+ * the current task is the server: an unprivileged device lends no pages.
  */
-static void ublk_rq_count_repeat(struct request *rq)
+static void ublk_rq_limit_repeats(struct request *rq)
 {
 	struct ublk_queue *q = rq->mq_hctx->driver_data;
 	struct ublk_rq_pdu *pdu = blk_mq_rq_to_pdu(rq);
@@ -163,12 +181,12 @@ static void ublk_rq_count_repeat(struct request *rq)
 
 /**
  * ublk_rq_repeat - send what its server has left undone through the queue again
- * @rq:		request of which the current task, a server, has not done all
+ * @rq:		request of which the server has not done all
  * @delay_ms:	not before so many milliseconds
  */
 void ublk_rq_repeat(struct request *rq, unsigned int delay_ms)
 {
-	ublk_rq_count_repeat(rq);
+	ublk_rq_limit_repeats(rq);
 	ublk_rq_requeue(rq, delay_ms);
 }
 
@@ -200,9 +218,9 @@ static bool ublk_rq_may_repeat(const struct ublk_device *dev, bool delivered)
 }
 
 /*
- * A request will not be answered by the server it went to. The policy that counts
- * is that of this moment. A requeued request that still nobody serves is held by
- * ->queue_rq; under a policy that has changed since, it is not.
+ * The server will not answer this request. Whether it is repeated is decided by the
+ * policy of this moment; ->queue_rq applies the policy again when the request comes
+ * back, so no change in between is missed.
  */
 static void ublk_rq_dispose(struct ublk_queue *q, struct ublk_slot *slot,
 			    struct request *rq, bool delivered)
@@ -237,7 +255,7 @@ void ublk_slot_finish(struct ublk_queue *q, struct ublk_slot *slot)
 	if (slot->end == UBLK_END_ANSWERED)
 		ublk_rq_finish(rq, slot->status, slot->len);
 	else
-		ublk_rq_dispose(q, slot, rq, slot->end == UBLK_END_SEEN);
+		ublk_rq_dispose(q, slot, rq, slot->end == UBLK_END_DELIVERED);
 }
 
 /**
@@ -309,7 +327,7 @@ static void ublk_unplug(struct blk_plug_cb *cb, bool from_schedule)
 	kfree(p);
 }
 
-/* NULL without memory. Once there is one, it is mostly the newest on the plug. */
+/* Ours is usually the newest callback of the plug. NULL without memory. */
 static struct ublk_plugged *ublk_plugged_get(struct blk_plug *plug)
 {
 	struct blk_plug_cb *cb;

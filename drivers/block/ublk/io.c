@@ -67,12 +67,13 @@ void ublk_cmd_abort(struct io_uring_cmd *cmd)
 }
 
 static void ublk_slot_hold(struct ublk_queue *q, struct ublk_slot *slot,
-			   struct io_uring_cmd *cmd, u64 buf)
+			   struct io_uring_cmd *cmd, u64 buf, unsigned int issue_flags)
 {
 	*ublk_io_pdu(cmd) = (struct ublk_io_pdu) { q, slot };
 	slot->cmd = cmd;
 	slot->ring = io_uring_cmd_ctx_handle(cmd);
 	slot->buf = buf;
+	io_uring_cmd_mark_cancelable(cmd, issue_flags);
 }
 
 /**
@@ -92,9 +93,9 @@ bool ublk_slot_rearm(struct ublk_session *s, struct ublk_queue *q,
 	struct io_uring_cmd *cmd = slot->cmd;
 	bool finish;
 
-	/* A read-side section like any other, but cheaper to enter. */
+	/* With preemption off this is an RCU read-side section, and a cheap one. */
 	scoped_guard(preempt) {
-		if (ublk_session_may_arm(s))
+		if (ublk_session_is_open(s))
 			return ublk_slot_leave(q, slot, UBLK_SLOT_ARMED, owing);
 	}
 	slot->cmd = NULL;
@@ -126,7 +127,7 @@ static void ublk_deliver_cancel(struct ublk_queue *q, struct ublk_slot *slot,
 				struct io_uring_cmd *cmd)
 {
 	slot->cmd = NULL;
-	slot->end = UBLK_END_UNSEEN;
+	slot->end = UBLK_END_UNDELIVERED;
 	ublk_slot_pass(q, slot, UBLK_SLOT_CANCELED, 0);
 	ublk_cmd_complete(cmd, UBLK_IO_RES_ABORT);
 	ublk_slot_finish(q, slot);
@@ -140,6 +141,7 @@ static void ublk_deliver_retry(struct ublk_session *s, struct ublk_queue *q,
 
 	if (q->batch)
 		WRITE_ONCE(slot->copier, NULL);
+	/* Copy mode has no references, so there is nothing to finish. */
 	ublk_slot_rearm(s, q, slot, false, issue_flags);
 	ublk_rq_repeat(rq, UBLK_COPY_RETRY_MS);
 }
@@ -196,7 +198,8 @@ static bool ublk_slot_wants_get_data(const struct ublk_queue *q,
 }
 
 /**
- * ublk_deliver_prepare_data - do for a request's data what comes before delivery
+ * ublk_deliver_prepare_data - do for a request's data what comes before delivery,
+ * if there is anything to do: see ublk_deliver_prepare()
  * @s:		the session
  * @q:		queue of the slot
  * @slot:	BUSY slot
@@ -211,19 +214,13 @@ bool ublk_deliver_prepare_data(struct ublk_session *s, struct ublk_queue *q,
 			       struct ublk_slot *slot, struct io_uring_cmd *cmd,
 			       unsigned int issue_flags)
 {
-	switch (q->mode) {
-	case UBLK_MODE_COPY:
-		if (slot->op != UBLK_IO_OP_WRITE || slot->in_shmem ||
-		    ublk_slot_wants_get_data(q, slot) ||
-		    ublk_deliver_data(q, slot, slot->buf))
-			return true;
-		ublk_deliver_retry(s, q, slot, issue_flags);
-		return false;
-	case UBLK_MODE_AUTO:
+	if (q->mode == UBLK_MODE_AUTO)
 		return ublk_deliver_auto(s, q, slot, cmd, issue_flags);
-	default:
+	if (slot->in_shmem || ublk_slot_wants_get_data(q, slot) ||
+	    ublk_deliver_data(q, slot, slot->buf))
 		return true;
-	}
+	ublk_deliver_retry(s, q, slot, issue_flags);
+	return false;
 }
 
 static void ublk_deliver(struct ublk_session *s, struct ublk_queue *q,
@@ -285,19 +282,19 @@ void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw)
  */
 
 /*
- * What a server has to say about the data of the next request depends on the
- * mode. @any: it may leave that for later, or has other use for the address.
+ * Is the address that a command names right for the mode? With @addr_optional it may
+ * be none, or mean something else.
  */
 static bool ublk_io_buf_ok(const struct ublk_queue *q, const struct ublk_io_args *args,
-			   bool any)
+			   bool addr_optional)
 {
 	switch (q->mode) {
 	case UBLK_MODE_COPY:
-		return args->addr || any;
+		return args->addr || addr_optional;
 	case UBLK_MODE_AUTO:
-		return (!args->addr || any) && ublk_auto_word_ok(args->auto_word);
+		return (!args->addr || addr_optional) && ublk_auto_word_ok(args->auto_word);
 	default:
-		return !args->addr || any;
+		return !args->addr || addr_optional;
 	}
 }
 
@@ -314,25 +311,28 @@ static int ublk_io_fetch(struct ublk_session *s, struct ublk_queue *q,
 
 	if (!ublk_io_buf_ok(q, args, q->get_data))
 		return -EINVAL;
-	if (!ublk_session_may_arm(s))
+	if (!ublk_session_is_open(s))
 		return -ENODEV;
 	if (atomic_read(&s->nr_fetched) == dev->nr_queues * q->depth)
 		return -EBUSY;
 	if (!ublk_slot_fetch(q, slot, s->gen))
 		return -EINVAL;
 
-	ublk_slot_hold(q, slot, cmd, ublk_io_buf(q, args));
+	ublk_slot_hold(q, slot, cmd, ublk_io_buf(q, args), issue_flags);
 	WRITE_ONCE(slot->task, get_task_struct(current));
 	ublk_session_note_process(s);
-	ublk_session_note_right(s);
-	io_uring_cmd_mark_cancelable(cmd, issue_flags);
+	ublk_session_note_privilege(s);
+	/* A request that an earlier session left may have lost its last reference. */
 	if (ublk_slot_rearm(s, q, slot, false, issue_flags))
 		ublk_slot_finish(q, slot);
 	ublk_session_count_fetches(s, q, 1);
 	return -EIOCBQUEUED;
 }
 
-/* The address of a commit may be none, or that of what was appended. */
+/*
+ * May this commit come without a buffer? With NEED_GET_DATA only a READ needs one, and
+ * an append has its sector there.
+ */
 static bool ublk_commit_addr_is_free(const struct ublk_queue *q,
 				     const struct ublk_slot *slot)
 {
@@ -375,8 +375,7 @@ static int ublk_io_commit(struct ublk_session *s, struct ublk_queue *q,
 		ublk_auto_take_back(slot, cmd, issue_flags);
 	ublk_slot_answer(q, slot, args->result, args->addr, NULL);
 
-	ublk_slot_hold(q, slot, cmd, ublk_io_buf(q, args));
-	io_uring_cmd_mark_cancelable(cmd, issue_flags);
+	ublk_slot_hold(q, slot, cmd, ublk_io_buf(q, args), issue_flags);
 	if (ublk_slot_rearm(s, q, slot, true, issue_flags))
 		ublk_slot_finish_plugged(q, slot);
 	return -EIOCBQUEUED;
@@ -403,13 +402,15 @@ static int ublk_io_get_data(struct ublk_session *s, struct ublk_queue *q,
 		return UBLK_IO_RES_OK;
 	}
 
-	ublk_slot_hold(q, slot, cmd, args->addr);
-	io_uring_cmd_mark_cancelable(cmd, issue_flags);
+	ublk_slot_hold(q, slot, cmd, args->addr, issue_flags);
 	ublk_deliver_retry(s, q, slot, issue_flags);
 	return -EIOCBQUEUED;
 }
 
-/* Any task may register; the one that serves the tag is told more if it cannot. */
+/*
+ * Any task may register. If the server does not own the request, the tag's own task
+ * gets -EBUSY, any other -EINVAL.
+ */
 static int ublk_io_register(struct ublk_queue *q, struct ublk_slot *slot,
 			    struct io_uring_cmd *cmd, const struct ublk_io_args *args,
 			    unsigned int issue_flags)
@@ -419,7 +420,7 @@ static int ublk_io_register(struct ublk_queue *q, struct ublk_slot *slot,
 	return ublk_reg_lend(q, slot, cmd, args->addr, issue_flags);
 }
 
-/* A number that names no command: an owner is told first that it owns nothing. */
+/* No such command. The tag's own task is told -EBUSY first if it owns no request. */
 static int ublk_io_unknown(const struct ublk_slot *slot)
 {
 	return ublk_io_check_owner(slot) == -EBUSY ? -EBUSY : -EINVAL;

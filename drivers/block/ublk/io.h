@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The steps of a request that io.c and batch mode share: they differ in who holds
+ * The path of a request, which io.c and batch mode share: they differ in who holds
  * the commands, not in what becomes of a request.
  */
 #ifndef _UBLK_IO_H
@@ -14,6 +14,7 @@ blk_status_t ublk_rq_unserved(struct ublk_queue *q, struct request *rq);
 int ublk_mq_init_hctx(struct blk_mq_hw_ctx *hctx, void *driver_data, unsigned int index);
 
 /* io.c */
+void ublk_cmd_abort(struct io_uring_cmd *cmd);
 void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw);
 bool ublk_tw_is_late(io_tw_token_t tw);
 bool ublk_deliver_prepare_data(struct ublk_session *s, struct ublk_queue *q,
@@ -31,6 +32,7 @@ void ublk_slot_describe(struct ublk_queue *q, struct ublk_slot *slot);
 void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, u64 addr,
 		      struct io_comp_batch *ends);
 void ublk_slot_fail(struct ublk_slot *slot, blk_status_t status);
+void ublk_slot_finish(struct ublk_queue *q, struct ublk_slot *slot);
 void ublk_rq_repeat(struct request *rq, unsigned int delay_ms);
 void ublk_slot_finish_soon(struct ublk_queue *q, struct ublk_slot *slot,
 			   struct io_comp_batch *ends);
@@ -42,7 +44,7 @@ static inline bool ublk_deliver_prepare(struct ublk_session *s, struct ublk_queu
 					struct ublk_slot *slot, struct io_uring_cmd *cmd,
 					unsigned int issue_flags)
 {
-	if (q->mode == UBLK_MODE_PULL ||
+	if (q->mode == UBLK_MODE_SERVER ||
 	    (q->mode == UBLK_MODE_COPY && slot->op != UBLK_IO_OP_WRITE))
 		return true;
 	return ublk_deliver_prepare_data(s, q, slot, cmd, issue_flags);

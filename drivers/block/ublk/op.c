@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The op queue of a device: everything that may have to wait for I/O of its disk
- * runs here, one step after the other, in a worker of the kernel's own.
+ * The ops of a device: whatever may have to wait for I/O of its disk runs as an op,
+ * one after the other, in a kernel worker.
  *
- * So a step needs no lock against another, no command holds a lock while it
- * waits, and the task that waits for a step can be killed: a server that stops
- * its own device does not keep itself alive, and its death ends the I/O that the
- * step waits for.
+ * So an op needs no lock against another, no command holds a lock while it waits,
+ * and the task that waits for an op can be killed: a server that stops its own
+ * device does not keep itself alive, and its death ends the I/O that the op waits
+ * for.
  */
 #include <linux/completion.h>
 #include <linux/freezer.h>
@@ -26,8 +26,8 @@ static void ublk_op_free(struct kref *ref)
 }
 
 /**
- * ublk_op_init - prepare a step that is part of another object
- * @op:	the step; its owner sets @run, @free and @must_run next
+ * ublk_op_init - prepare an op that is part of another object
+ * @op:	the op; its owner sets @run, @free and @must_run next
  */
 void ublk_op_init(struct ublk_op *op)
 {
@@ -44,11 +44,11 @@ static void ublk_ops_kick(struct ublk_device *dev)
 }
 
 /**
- * ublk_op_post - queue a step behind the others of its device
+ * ublk_op_post - queue an op behind the others of its device
  * @dev:	the device
- * @op:		the step; one reference goes to the queue
+ * @op:		the op; one reference goes to the queue
  *
- * The step may drop references to the device that the caller counts on: it has
+ * The op may drop references to the device that the caller counts on: the caller has
  * to hold one of its own to use @dev afterwards.
  *
  * Context: process; does not sleep.
@@ -63,7 +63,7 @@ void ublk_op_post(struct ublk_device *dev, struct ublk_op *op)
 }
 
 /**
- * ublk_ops_release - let the steps of a new device begin
+ * ublk_ops_release - let the ops of a new device begin
  * @dev:	device that ADD_DEV has finished
  */
 void ublk_ops_release(struct ublk_device *dev)
@@ -88,7 +88,7 @@ static struct ublk_op *ublk_op_next(struct ublk_device *dev)
 }
 
 /**
- * ublk_ops_work - run the steps of a device
+ * ublk_ops_work - run the ops of a device
  * @work:	ublk_device::ops_work; a reference to the device goes with it
  */
 void ublk_ops_work(struct work_struct *work)
@@ -108,14 +108,14 @@ void ublk_ops_work(struct work_struct *work)
  * ublk_op_current - does the caller run in the op queue of @dev?
  * @dev:	the device
  *
- * Return: true in a step of @dev.
+ * Return: true in an op of @dev.
  */
 bool ublk_op_current(struct ublk_device *dev)
 {
 	return current_work() == &dev->ops_work;
 }
 
-/* Does a step do the same that will run before @op, with nothing undone between? */
+/* Is the same op queued ahead of @op, with only must-run ops between them? */
 static bool ublk_op_repeats(struct ublk_device *dev, struct ublk_op *op)
 {
 	struct ublk_op *earlier = op;
@@ -131,14 +131,14 @@ static bool ublk_op_repeats(struct ublk_device *dev, struct ublk_op *op)
 }
 
 /**
- * ublk_op_is_unwanted - should a step that only waits give up?
+ * ublk_op_is_unwanted - should an op that only waits give up?
  * @dev:	the device
- * @op:		the step, running
+ * @op:		the op, running
  *
- * What it waits for may be what a later step brings. device->wq is woken when
- * the answer changes.
+ * What it waits for may be what a later op brings. device->wq is woken when the
+ * answer changes.
  *
- * Return: true if its caller has left, or another step wants its turn.
+ * Return: true if its caller has left, or another op is queued.
  */
 bool ublk_op_is_unwanted(struct ublk_device *dev, const struct ublk_op *op)
 {
@@ -150,10 +150,10 @@ bool ublk_op_is_unwanted(struct ublk_device *dev, const struct ublk_op *op)
  * ublk_op_must_give_way - does somebody want the device stopped?
  * @dev:	the device
  *
- * A step that would wait for the server, for as long as that likes, asks this from
+ * An op that would wait for the server, for as long as that likes, asks this from
  * time to time.
  *
- * Return: true if a step that stops the device has to wait for this one.
+ * Return: true if an op that stops the device is queued.
  */
 bool ublk_op_must_give_way(struct ublk_device *dev)
 {
@@ -167,10 +167,10 @@ bool ublk_op_must_give_way(struct ublk_device *dev)
 }
 
 /*
- * The caller gives up. Returns whether the step will not run: it stays if it must
- * run, unless it repeats another. Who stops a stuck device and is killed, over and
- * over, shall not fill the memory with stops. A step that has begun may look at
- * it.
+ * The caller stops waiting. An op that has not begun is dropped, unless it must run;
+ * one that must run is dropped, too, if the same one is queued ahead of it, or who is
+ * killed in STOP_DEV again and again could fill the memory. An op that runs may look
+ * at @abandoned. Returns whether it was dropped.
  */
 static bool ublk_op_abandon(struct ublk_device *dev, struct ublk_op *op)
 {
@@ -217,13 +217,13 @@ static int ublk_op_wait(struct ublk_op *op)
 }
 
 /**
- * ublk_op_call - queue a step and wait for it
+ * ublk_op_call - queue an op and wait for it
  * @dev:	the device
- * @template:	what to run, with its arguments; a pid in it is the step's
+ * @template:	what to run, with its arguments; a pid in it is the op's
  *
  * Context: may sleep, for as long as I/O to the device takes.
- * Return: what the step returned; -EINTR if the caller has to go, in which case
- * a step that must run still does; -ENOMEM, but not for such a step.
+ * Return: what the op returned; -EINTR if the caller has to go, in which case an op
+ * that must run still does; -ENOMEM, but not for such an op.
  */
 int ublk_op_call(struct ublk_device *dev, const struct ublk_op *template)
 {
@@ -243,7 +243,7 @@ int ublk_op_call(struct ublk_device *dev, const struct ublk_op *template)
 	ublk_op_post(dev, op);
 
 	ret = ublk_op_wait(op);
-	/* A step that has begun is soon over, and is not to be misreported. */
+	/* It has begun and will soon be over: return its result, not -EINTR. */
 	if (ret && !ublk_op_abandon(dev, op) && !op->must_run)
 		ret = ublk_op_wait_through(op);
 	if (!ret)

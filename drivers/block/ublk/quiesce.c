@@ -12,7 +12,7 @@
 #include <linux/ktime.h>
 #include <linux/minmax.h>
 
-#include "ublk.h"
+#include "slot.h"
 
 /* For longer than this an unprivileged device must not hold requests. */
 #define UBLK_MAX_HOLD_MS	30000
@@ -24,13 +24,31 @@ static u64 ublk_now_ms(void)
 	return ktime_to_ms(ktime_get());
 }
 
-/* A dead server needs no word from us. */
-static bool ublk_server_can_hear(struct ublk_device *dev, const struct ublk_session *s)
+/* Is an idle command here that can tell the server to go, or have all come back? */
+static bool ublk_queue_can_be_told(const struct ublk_queue *q)
 {
+	bool working = false;
+
+	if (q->batch)
+		return ublk_batch_can_be_told(q);
+	for (unsigned int tag = 0; tag < q->depth; tag++) {
+		enum ublk_slot_state state = ublk_slot_state(&q->slots[tag]);
+
+		if (state == UBLK_SLOT_ARMED)
+			return true;
+		working |= state != UBLK_SLOT_CANCELED;
+	}
+	return !working;
+}
+
+/* The gates are closed, so no idle command goes away. */
+static bool ublk_server_can_be_told(struct ublk_device *dev, const struct ublk_session *s)
+{
+	/* A dead one need not be. */
 	if (READ_ONCE(s->state) >= UBLK_SESSION_DEAD)
 		return true;
 	for (unsigned int i = 0; i < dev->nr_queues; i++)
-		if (!ublk_queue_can_hear(dev->queues[i]))
+		if (!ublk_queue_can_be_told(dev->queues[i]))
 			return false;
 	return true;
 }
@@ -39,7 +57,7 @@ static int ublk_quiesce_wait(struct ublk_device *dev, const struct ublk_op *op,
 			     const struct ublk_session *s)
 {
 	while (!READ_ONCE(op->abandoned)) {
-		if (ublk_server_can_hear(dev, s))
+		if (ublk_server_can_be_told(dev, s))
 			return 0;
 		if (ublk_now_ms() >= op->arg || ublk_op_is_unwanted(dev, op))
 			return -EBUSY;
@@ -58,7 +76,7 @@ static int ublk_quiesce_op(struct ublk_device *dev, struct ublk_op *op)
 		return -ENODEV;
 	if (!s)
 		return 0;
-	if (dev->state != UBLK_S_DEV_LIVE || !ublk_session_may_arm(s)) {
+	if (dev->state != UBLK_S_DEV_LIVE || !ublk_session_is_open(s)) {
 		ublk_session_stop(s);
 		return 0;
 	}
@@ -95,7 +113,7 @@ static int ublk_quiesce_op(struct ublk_device *dev, struct ublk_op *op)
  * Context: may sleep.
  * Return: 0, also if there is no server that would have to be told; -EOPNOTSUPP
  * without UBLK_F_QUIESCE; -ENODEV without a disk; -EBUSY at the timeout, or if
- * another step has to run meanwhile; -EINTR; -ENOMEM. Nothing has changed after an
+ * another op has to run meanwhile; -EINTR; -ENOMEM. Nothing has changed after an
  * error.
  */
 int ublk_dev_quiesce(struct ublk_device *dev, u64 timeout_ms)

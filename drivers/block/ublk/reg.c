@@ -12,7 +12,7 @@
 #include <linux/io_uring/cmd.h>
 #include <linux/sched/mm.h>
 
-#include "slot.h"
+#include "io.h"
 
 /* Called under the lock of some ring, not always that of the server. */
 static void ublk_reg_release(void *priv)
@@ -154,7 +154,8 @@ bool ublk_auto_has_fallback(const struct ublk_slot *slot)
  * Only on the ring of the registration. Its place may hold another buffer by now;
  * then that one goes, as references belong to requests and not to places.
  *
- * Context: under the lock of the ring of @cmd.
+ * Context: process; under the lock of the ring of @cmd, or without it if @issue_flags
+ * has IO_URING_F_UNLOCKED: then this waits for that lock.
  */
 void ublk_auto_take_back(struct ublk_slot *slot, struct io_uring_cmd *cmd,
 			 unsigned int issue_flags)

@@ -91,6 +91,8 @@ void ublk_session_retire(struct ublk_session *s)
 {
 	struct ublk_device *dev = s->dev;
 
+	ublk_check(ublk_op_current(dev));
+	/* From here on the next server may open ublkcN, fetch, and open the gates. */
 	scoped_guard(spinlock, &dev->lock)
 		RCU_INIT_POINTER(dev->session, NULL);
 	ublk_session_advance(s, UBLK_SESSION_ENDED);
@@ -129,6 +131,7 @@ bool ublk_session_advance(struct ublk_session *s, enum ublk_session_state to)
 		if (to <= s->state)
 			return false;
 		WRITE_ONCE(s->state, to);
+		/* After ENDED the gates may be the next session's. */
 		if (to != UBLK_SESSION_ENDED)
 			ublk_gates_close(dev);
 	}
@@ -145,6 +148,7 @@ bool ublk_session_advance(struct ublk_session *s, enum ublk_session_state to)
  */
 void ublk_session_pause(struct ublk_session *s)
 {
+	ublk_check(ublk_op_current(s->dev));
 	guard(spinlock)(&s->dev->lock);
 	ublk_gates_close(s->dev);
 }
@@ -159,8 +163,9 @@ void ublk_session_resume(struct ublk_session *s)
 {
 	struct ublk_device *dev = s->dev;
 
+	ublk_check(ublk_op_current(dev));
 	guard(spinlock)(&dev->lock);
-	for (unsigned int i = 0; ublk_session_may_arm(s) && i < dev->nr_queues; i++)
+	for (unsigned int i = 0; ublk_session_is_open(s) && i < dev->nr_queues; i++)
 		ublk_gate_open(s, dev->queues[i]);
 }
 
@@ -182,7 +187,7 @@ void ublk_session_count_fetches(struct ublk_session *s, struct ublk_queue *q, in
 		return;
 
 	scoped_guard(spinlock, &dev->lock) {
-		if (ublk_session_may_arm(s))
+		if (ublk_session_is_open(s))
 			ublk_gate_open(s, q);
 		s->nr_ready++;
 	}
@@ -207,10 +212,10 @@ void ublk_session_note_process(struct ublk_session *s)
 }
 
 /**
- * ublk_session_note_right - remember with what right the server serves
+ * ublk_session_note_privilege - remember if a task without CAP_SYS_ADMIN serves
  * @s:	session that the current task offers tags to
  */
-void ublk_session_note_right(struct ublk_session *s)
+void ublk_session_note_privilege(struct ublk_session *s)
 {
 	if (!READ_ONCE(s->unprivileged) && !capable(CAP_SYS_ADMIN))
 		WRITE_ONCE(s->unprivileged, true);

@@ -8,16 +8,17 @@
  * the pages, a request holds those that it needs by itself, and the server has a
  * mapping of its own.
  *
- * Submitters look at the data of each request in an RCU read-side section. There
- * is a tree of runs, each of which is consecutive in the memory and in the buffer,
- * and each queue remembers the run that it met last. Beside a change of the tree a
- * lookup may miss what is there, and its data is copied; what it finds is right.
- * Taking a run out needs no memory, and so cannot fail. A buffer counts while it is
- * live, which it becomes when all its runs are in the tree. To take it back is to
- * make it dead, wait for a grace period, and then wait until the server has
- * answered what it was told about it: who unmaps memory after UNREG_BUF must not
- * meet it again. That wait holds no lock and no request, and can be interrupted;
- * requests that are held have no place yet, they are looked at when they go out.
+ * Submitters look up the data of each request under RCU. The tree holds runs: pages
+ * that are consecutive both in memory and in the buffer. Each queue remembers the run
+ * that it found last. A lookup beside a change of the tree may miss a run, and the
+ * data is copied; what it finds is right. Removing a run needs no memory, so it cannot
+ * fail.
+ *
+ * A buffer is live once all its runs are in the tree. UNREG_BUF makes it dead, waits
+ * for a grace period, and then until the server has answered every request that it was
+ * told to find there, so that memory unmapped afterwards is not met again. This wait
+ * holds neither lock nor request and can be interrupted. Requests that are held for a
+ * server have no place yet: they are looked up when they are dispatched.
  */
 #include <linux/capability.h>
 #include <linux/mm.h>
@@ -407,30 +408,40 @@ static void ublk_shmem_forget(struct ublk_device *dev, const struct ublk_shmem_b
 	}
 }
 
-/* Returns 0 if the index is parked now. */
+/* No submitter finds @buf any more; its index stays taken until it is unparked. */
+static void ublk_shmem_park(struct ublk_device *dev, struct ublk_shmem_buf *buf, u32 index)
+{
+	struct ublk_shmem *sh = dev->shmem;
+
+	lockdep_assert_held(&sh->lock);
+	WRITE_ONCE(buf->live, false);
+	ublk_shmem_erase(sh, buf, buf->nr_runs);
+	synchronize_rcu_expedited();
+	ublk_shmem_forget(dev, buf);
+	xa_store(&sh->bufs, index, UBLK_SHMEM_PARKED, GFP_KERNEL);
+}
+
+/* Returns 0 if the index is parked now: by us, or by a call that was interrupted. */
 static int ublk_shmem_remove(struct ublk_device *dev, u32 index)
 {
 	struct ublk_shmem *sh = dev->shmem;
 	struct ublk_shmem_buf *buf;
 	unsigned int noio;
+	bool parked;
 	int ret;
 
 	ret = ublk_shmem_lock(sh, &noio);
 	if (ret)
 		return ret;
 	buf = xa_load(&sh->bufs, index);
-	if (buf && !xa_is_value(buf)) {
-		WRITE_ONCE(buf->live, false);
-		ublk_shmem_erase(sh, buf, buf->nr_runs);
-		synchronize_rcu_expedited();
-		ublk_shmem_forget(dev, buf);
-		xa_store(&sh->bufs, index, UBLK_SHMEM_PARKED, GFP_KERNEL);
-	}
+	parked = xa_is_value(buf);
+	if (buf && !parked)
+		ublk_shmem_park(dev, buf, index);
 	ublk_shmem_unlock(sh, noio);
 
 	if (!buf)
 		return -ENOENT;
-	if (!xa_is_value(buf))
+	if (!parked)
 		ublk_shmem_put(buf);
 	return 0;
 }

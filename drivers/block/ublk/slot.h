@@ -16,8 +16,8 @@
  * waits: it fails, takes another path, or is asked again by io_uring.
  *
  * Rules:
- *  - A slot enters BUSY, and goes from ARMED to CANCELED, by a cmpxchg that
- *    names the whole expected word: who loses has changed nothing.
+ *  - A slot enters BUSY, and goes from ARMED to CANCELED, by a cmpxchg of the
+ *    whole word, expected in a given state: the loser has changed nothing.
  *  - The owner of a BUSY slot hands over the slot first and finishes the request
  *    last: afterwards its tag may be used again.
  *  - Others than the server may use the memory of a request that the server owns:
@@ -28,7 +28,7 @@
  *  - Who finishes a request reads @rq and how it ends from the slot. Nobody writes
  *    these until the tag is used again, not even the next session.
  *  - Nothing becomes ARMED but in an RCU read-side section that has seen
- *    ublk_session_may_arm().
+ *    ublk_session_is_open().
  *  - Who moves a slot to CANCELED completes the slot's command with -ENODEV. The
  *    command of a QUEUED slot is completed by the task work that it waits for.
  */
@@ -58,6 +58,9 @@ enum ublk_slot_state {
 	UBLK_SLOT_NEED_DATA	= 5,
 	UBLK_SLOT_CANCELED	= 6,
 };
+
+/* include/trace/events/ublk.h spells these out. */
+static_assert(UBLK_SLOT_CANCELED == 6 && UBLK_SESSION_ENDED == 4);
 
 #define UBLK_WORD_STATE		0xfU
 #define UBLK_WORD_OWED		0x10U	/* the last reference finishes @rq */
@@ -97,6 +100,7 @@ static __always_inline enum ublk_slot_state ublk_slot_state(const struct ublk_sl
 	return ublk_word_state(atomic_read(&slot->word));
 }
 
+/* Called before the store in moves out of BUSY: afterwards others own the slot. */
 static __always_inline void ublk_slot_moved(const struct ublk_queue *q,
 					    const struct ublk_slot *slot,
 					    enum ublk_slot_state from,
@@ -134,7 +138,7 @@ static __always_inline bool ublk_slot_try_move(struct ublk_queue *q,
 }
 
 /**
- * ublk_slot_dispatch - a submitter claims an armed slot for its request
+ * ublk_slot_claim - a submitter claims an armed slot for its request
  * @q:		queue of the slot
  * @slot:	slot of the request's tag
  *
@@ -145,8 +149,8 @@ static __always_inline bool ublk_slot_try_move(struct ublk_queue *q,
  * Context: RCU read-side section.
  * Return: false if the gate is closed or nobody serves the tag.
  */
-static __always_inline bool ublk_slot_dispatch(struct ublk_queue *q,
-					       struct ublk_slot *slot)
+static __always_inline bool ublk_slot_claim(struct ublk_queue *q,
+					    struct ublk_slot *slot)
 {
 	int word = READ_ONCE(q->armed_word);
 

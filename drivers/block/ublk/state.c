@@ -29,10 +29,13 @@
  * @dev:	the device, its lock held
  * @state:	UBLK_S_DEV_*
  * @server:	who serves the disk, or did; NULL for nobody
+ *
+ * Context: op.
  */
 void ublk_dev_set_state(struct ublk_device *dev, u8 state, struct pid *server)
 {
 	lockdep_assert_held(&dev->lock);
+	ublk_check(ublk_op_current(dev));
 	trace_ublk_state(dev->id, dev->state, state);
 	WRITE_ONCE(dev->state, state);
 	get_pid(server);
@@ -113,7 +116,10 @@ int ublk_server_may_serve(struct ublk_device *dev)
 	return dev->deleted || s->nr_ready != dev->nr_queues ? -ENODEV : 0;
 }
 
-/* What ends a wait that began when @stops had been counted. */
+/*
+ * Is there nothing to wait for any more? @stops is ublk_device::stops as the wait
+ * began; *@ret becomes -ENODEV if no server can come.
+ */
 static bool ublk_wait_is_over(struct ublk_device *dev, struct pid *pid,
 			      unsigned int stops, int *ret)
 {
@@ -172,6 +178,7 @@ bool ublk_server_lost(struct ublk_device *dev)
 {
 	bool fail_io = ublk_dev_has(dev, UBLK_F_USER_RECOVERY_FAIL_IO);
 
+	ublk_check(ublk_op_current(dev));
 	if (!ublk_dev_has(dev, UBLK_F_USER_RECOVERY))
 		return false;
 

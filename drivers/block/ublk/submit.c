@@ -10,7 +10,7 @@
 
 #include "io.h"
 
-/* Tasks to wake by one list of requests before the first has to be. */
+/* Chains that one list of requests can build; one more pushes the first early. */
 #define UBLK_MAX_CHAINS		8
 
 struct ublk_chain {
@@ -27,8 +27,8 @@ struct ublk_chains {
 };
 
 /*
- * The slots are QUEUED, but their commands are pinned: whoever takes one of the
- * slots away leaves its command to the task work pushed here.
+ * A QUEUED slot may be swept at any moment, but its command stays: only the task work
+ * pushed here completes it.
  */
 static void ublk_chain_push(struct ublk_slot *head)
 {
@@ -77,7 +77,7 @@ bool ublk_rq_dispatch(struct ublk_queue *q, struct request *rq, int op)
 {
 	struct ublk_slot *slot = &q->slots[rq->tag];
 
-	if (!ublk_slot_dispatch(q, slot))
+	if (!ublk_slot_claim(q, slot))
 		return false;
 
 	blk_mq_start_request(rq);

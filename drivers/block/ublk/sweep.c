@@ -11,7 +11,7 @@
 #include <linux/pid.h>
 #include <linux/sched/signal.h>
 
-#include "slot.h"
+#include "io.h"
 
 /* The caller has cancelled an armed slot, which has no command in batch mode. */
 static void ublk_slot_abort_cmd(struct ublk_slot *slot)
@@ -23,31 +23,9 @@ static void ublk_slot_abort_cmd(struct ublk_slot *slot)
 		ublk_cmd_abort(cmd);
 }
 
-/**
- * ublk_queue_can_hear - does the server have a command here to be told by?
- * @q:		queue whose gate is closed, so that no idle command goes away
- *
- * Return: true if a command is idle, or if all have come back already.
- */
-bool ublk_queue_can_hear(const struct ublk_queue *q)
-{
-	bool working = false;
-
-	if (q->batch)
-		return ublk_batch_can_hear(q);
-	for (unsigned int tag = 0; tag < q->depth; tag++) {
-		enum ublk_slot_state state = ublk_slot_state(&q->slots[tag]);
-
-		if (state == UBLK_SLOT_ARMED)
-			return true;
-		working |= state != UBLK_SLOT_CANCELED;
-	}
-	return !working;
-}
-
 /*
- * The caller has taken a slot with a request. Returns the request if that is settled
- * by now, and NULL if its memory is in somebody else's hands.
+ * Settle the request of a slot that the caller has taken. Returns it if it has been
+ * dealt with, NULL if its last reference will.
  */
 static struct request *ublk_slot_give_up(struct ublk_queue *q, struct ublk_slot *slot,
 					 enum ublk_end end)
@@ -76,13 +54,13 @@ static void ublk_queue_cancel_idle(struct ublk_queue *q)
 		if (ublk_slot_cancel(q, slot))
 			ublk_slot_abort_cmd(slot);
 		else if (q->batch && ublk_slot_take(q, slot, UBLK_SLOT_QUEUED))
-			ublk_slot_give_up(q, slot, UBLK_END_UNSEEN);
+			ublk_slot_give_up(q, slot, UBLK_END_UNDELIVERED);
 	}
 }
 
 /*
- * Take the slot out of its server's hands, with command and request. Returns what
- * ublk_slot_give_up() does, or NULL if there was no request or somebody is at it.
+ * Take slot, command and request away from the server. Returns what
+ * ublk_slot_give_up() does; NULL also without a request, or if the slot is BUSY.
  */
 static struct request *ublk_slot_sweep(struct ublk_queue *q, struct ublk_slot *slot)
 {
@@ -91,10 +69,10 @@ static struct request *ublk_slot_sweep(struct ublk_queue *q, struct ublk_slot *s
 		return NULL;
 	}
 	if (ublk_slot_take(q, slot, UBLK_SLOT_QUEUED))
-		return ublk_slot_give_up(q, slot, UBLK_END_UNSEEN);
+		return ublk_slot_give_up(q, slot, UBLK_END_UNDELIVERED);
 	if (ublk_slot_take(q, slot, UBLK_SLOT_SERVER) ||
 	    ublk_slot_take(q, slot, UBLK_SLOT_NEED_DATA))
-		return ublk_slot_give_up(q, slot, UBLK_END_SEEN);
+		return ublk_slot_give_up(q, slot, UBLK_END_DELIVERED);
 	return NULL;
 }
 
@@ -122,6 +100,7 @@ void ublk_session_stop(struct ublk_session *s)
 {
 	struct ublk_device *dev = s->dev;
 
+	ublk_check(ublk_op_current(dev));
 	if (!ublk_session_advance(s, UBLK_SESSION_STOPPING))
 		return;
 	synchronize_rcu_expedited();
@@ -163,9 +142,12 @@ static void ublk_queue_reset(struct ublk_queue *q)
 /**
  * ublk_session_reset - empty the slots for the next server
  * @s:	session that is over: released, swept, and a grace period ago
+ *
+ * Context: op.
  */
 void ublk_session_reset(struct ublk_session *s)
 {
+	ublk_check(ublk_op_current(s->dev));
 	for (unsigned int i = 0; i < s->dev->nr_queues; i++) {
 		ublk_queue_reset(s->dev->queues[i]);
 		cond_resched();
@@ -196,28 +178,38 @@ static bool ublk_queue_sweep_task(struct ublk_queue *q, struct task_struct *task
 	return found;
 }
 
+/* Under RCU. */
+static bool ublk_process_is_dying(struct pid *pid)
+{
+	struct task_struct *task = pid_task(pid, PIDTYPE_TGID);
+
+	return !task || !atomic_read(&task->signal->live) ||
+		(READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT);
+}
+
+static void ublk_timeout_kill(struct pid *server, struct task_struct *copier)
+{
+	kill_pid(server, SIGKILL, 1);
+	if (copier)
+		send_sig(SIGKILL, copier, 1);
+}
+
 /*
- * Batch mode: any task of the server may answer any tag, so what counts is the
- * process. If several of them serve, none is missed while another lives; but an
- * ordinary user who has been told to go has no right to be a crowd, nor to have one
- * of them copy for ever.
+ * Batch mode: any task of the server may answer any tag, so what counts is the death
+ * of the process. While several processes serve, one of them may still answer; an
+ * unprivileged server cannot claim that, or its requests would never end.
  */
 static bool ublk_timeout_batch(struct ublk_session *s, struct ublk_queue *q, int tag,
 			       const struct request *rq)
 {
-	struct ublk_slot *slot = &q->slots[tag];
-	struct task_struct *copier = READ_ONCE(slot->copier);
 	bool unprivileged = ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV);
 	struct pid *server = READ_ONCE(s->io_tgid) ?: s->pid;
-	struct task_struct *task = pid_task(server, PIDTYPE_TGID);
-	bool dying = !task || !atomic_read(&task->signal->live) ||
-		(READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT);
+	struct ublk_slot *slot = &q->slots[tag];
+	/* Before the kill: who is told to die gets until the next tick to do so. */
+	bool dying = ublk_process_is_dying(server);
 
-	if (unprivileged) {
-		kill_pid(server, SIGKILL, 1);
-		if (copier)
-			send_sig(SIGKILL, copier, 1);
-	}
+	if (unprivileged)
+		ublk_timeout_kill(server, READ_ONCE(slot->copier));
 	if (ublk_slot_state(slot) == UBLK_SLOT_QUEUED)
 		ublk_batch_nudge(q);
 	if (!dying || (READ_ONCE(s->shared) && !unprivileged))

@@ -3,39 +3,53 @@
  * The ublk driver's objects and who owns them. A file calls only those to the
  * right of it:
  *
- *   ublk_drv -> ctrl, char, ucopy -> dev, quiesce -> disk -> state, sweep
+ *   ublk_drv -> ctrl -> dev, quiesce -> char -> disk, ucopy -> state, sweep
  *   -> batch, fetch, submit -> io -> session, reg, desc -> finish, shmem
  *   -> integrity, buf
  *
- * op (steps that may wait for I/O), params and zoned serve several of them. The
- * block layer's time-outs lead from submit and fetch back to sweep.
+ * op, params and zoned serve several of them. Two ways lead back: the block layer's
+ * timeouts from submit and fetch to sweep, and START_DEV, which asks for zones in an
+ * op, from zoned to sweep. The workqueues and the control node are ublk_drv's.
  *
  *   ublk_device   one ublkcN/ublkbN pair. Found by its id until the last
  *                 reference is gone. References: each running control command,
  *                 each queued op, each session, each gendisk.
- *   ublk_queue    one hardware queue of a device; lives as long as it.
+ *   ublk_queue    one hardware queue of a device; lives as long as it. Its gate is
+ *                 armed_word: the one slot word that a submitter may claim, or
+ *                 UBLK_GATE_CLOSED.
  *   ublk_slot     one tag of a queue. Its state word (slot.h) says who owns
  *                 the tag's request and its uring_cmd.
  *   ublk_session  one open of ublkcN, that is one server. What dies with a
  *                 server is kept here. A uring_cmd on ublkcN pins the file,
  *                 so a released session has no command left.
- *   ublk_op       one step of the control plane that may wait for I/O. The ops
- *                 of a device run one after the other in its own work item.
+ *   ublk_op       one operation of the control plane that may wait for I/O. The
+ *                 ops of a device run one after the other in its own work item.
+ */
+
+/**
+ * DOC: locks
  *
- * Locks: device->lock is a leaf spinlock for process context, and shmem->lock a
- * mutex for commands that share memory. The paths that carry I/O take neither;
- * batch->lock is a leaf spinlock for batch mode, once per list of requests. These
- * paths meet the control plane through RCU:
- * ->queue_rq and everything that arms a tag are read-side sections, so that
- * whoever closes a gate and waits for a grace period knows that nobody who saw
- * it open is still under way. Waiting for I/O happens in ublk_op_wq only.
+ * ======================== ====================== ================ ===================
+ * Lock                     Protects               Taken inside     Held across
+ * ======================== ====================== ================ ===================
+ * device->lock (spinlock)  see struct ublk_device nothing          nothing
+ * batch->lock (spinlock)   see struct ublk_batch  nothing          nothing
+ * shmem->lock (mutex)      buffers and their tree nothing of ours  a grace period,
+ *                                                                  memory (noio)
+ * the id table's xa_lock   ublk_ids               nothing          nothing
+ * uring_lock (io_uring's)  commands of a ring     device->lock,    page faults of a
+ *                                                 batch->lock      copy
+ * disk->open_mutex (block  opens against          device->lock,    reads of the
+ * layer's)                 TRY_STOP_DEV           batch->lock      partition scan
+ * ======================== ====================== ================ ===================
  *
- * | lock           | protects                         | inside | held across |
- * | device->lock   | see struct ublk_device           | none   | no sleep    |
- * | batch->lock    | see struct ublk_batch            | none   | no sleep    |
- * | shmem->lock    | see shmem.c                      | none   | memory, RCU |
- * | uring_lock     | (io_uring's) its ring's commands | both   | copies      |
- * | disk->open_mutex | openers against TRY_STOP, scan | lock   | scan I/O    |
+ * "Taken inside" names the locks of ours that are taken while this one is held.
+ * The paths that carry I/O take none of them but batch->lock, once for a list of
+ * requests. They meet the control plane through RCU: ->queue_rq and everything that
+ * arms a tag are read-side sections, so whoever closes a gate and waits for a grace
+ * period knows that nobody who saw it open is still under way. The driver waits for a
+ * uring_lock in one place: a worker thread that commits a batch takes registrations
+ * back. Waiting for I/O happens in ublk_op_wq only.
  */
 #ifndef _UBLK_H
 #define _UBLK_H
@@ -111,20 +125,20 @@ struct ublk_shmem_run;
  * enum ublk_end - how a request ends
  * @UBLK_END_ANSWERED:	by its server: a number of bytes, with a status; what is
  *			left goes through the queue again
- * @UBLK_END_UNSEEN:	without its server, which has not heard of it
- * @UBLK_END_SEEN:	without its server, which may have carried it out
+ * @UBLK_END_UNDELIVERED: without its server, which has not heard of it
+ * @UBLK_END_DELIVERED:	without its server, which may have carried it out
  */
 enum ublk_end {
 	UBLK_END_ANSWERED,
-	UBLK_END_UNSEEN,
-	UBLK_END_SEEN,
+	UBLK_END_UNDELIVERED,
+	UBLK_END_DELIVERED,
 };
 
 /**
  * enum ublk_mode - who moves the data of a request
  * @UBLK_MODE_COPY:	the driver, to and from the buffer that the server names
  *			(buf.c)
- * @UBLK_MODE_PULL:	the server, by reading and writing ublkcN (ucopy.c) or by
+ * @UBLK_MODE_SERVER:	the server, by reading and writing ublkcN (ucopy.c) or by
  *			having pages registered with a ring (reg.c), whichever
  *			the device allows
  * @UBLK_MODE_AUTO:	likewise, but the pages are registered before the server
@@ -135,7 +149,7 @@ enum ublk_end {
  */
 enum ublk_mode {
 	UBLK_MODE_COPY,
-	UBLK_MODE_PULL,
+	UBLK_MODE_SERVER,
 	UBLK_MODE_AUTO,
 };
 
@@ -165,8 +179,11 @@ enum ublk_mode {
  * @in_shmem:	the server has been told where in shared memory the data of @rq is
  * @shmem_index: in which buffer of it
  *
- * All fields but @word belong to whoever moved the slot to UBLK_SLOT_BUSY. The
- * exception is @next, which its writer may set until the chain is handed over.
+ * All fields but @word belong to whoever moved the slot to UBLK_SLOT_BUSY, with these
+ * exceptions. Until the chain is handed over, @next belongs to the submitter. With a
+ * reference, or as the server's task while the state is UBLK_SLOT_SERVER, @rq, @len
+ * and @op may be read. @task and @copier are read by the timeout handler, @in_shmem
+ * and @shmem_index by UNREG_BUF, without any right: they may be out of date.
  */
 struct ublk_slot {
 	atomic_t		word;
@@ -267,14 +284,14 @@ enum ublk_session_state {
 };
 
 /**
- * struct ublk_op - a step of the control plane
- * @node:	on ublk_device::ops until the step begins
+ * struct ublk_op - one operation of the control plane
+ * @node:	on ublk_device::ops until it begins
  * @ref:	one for the queue, one for the waiter
- * @run:	the step; runs in ublk_op_wq and may wait for I/O
+ * @run:	what it does; runs in ublk_op_wq and may wait for I/O
  * @free:	called with the last reference
  * @done:	completed when @run has returned
  * @must_run:	run even if the caller was interrupted and left
- * @stops:	a step that waits for the server's good will gives way to this one
+ * @stops:	an op that waits for the server gives way to this one
  * @abandoned:	the caller was; under device->lock
  * @result:	what @run returned
  * @pid:	START, END_USER_RECOVERY: process that serves; a reference is held
@@ -357,7 +374,7 @@ struct ublk_tombstone {
  * @shmem:	memory shared with the server; NULL without UBLK_F_SHMEM_ZC
  * @nosrv:	read in RCU read-side sections, written by ops
  * @tombstone:	completed by the release of the device
- * @lock:	protects what follows
+ * @lock:	protects the fields from @session to @ops_held
  * @session:	the server; RCU for the timeout handler
  * @disk:	the disk, while it is added; ops may read it without the lock,
  *		for only they change it
@@ -366,11 +383,11 @@ struct ublk_tombstone {
  * @deleted:	DEL_DEV was here
  * @gen:	generation of the newest session
  * @stops:	STOP_DEV and DEL_DEV commands so far
- * @state:	UBLK_S_DEV_*
+ * @state:	UBLK_S_DEV_*; only ops write it, so they may read it without the lock
  * @server_pid:	who serves the disk, or did until it was lost; a reference is held
  * @params:	what SET_PARAMS stored
- * @ops:	steps that have not begun
- * @ops_held:	ADD_DEV has not returned, no step may begin
+ * @ops:	ops that have not begun
+ * @ops_held:	ADD_DEV has not returned, no op may begin
  * @wq:		who waits for the server to come, to stop or to die waits here
  * @ops_work:	runs @ops
  * @scan_work:	reads the partition table after START_DEV
@@ -430,13 +447,17 @@ static inline bool ublk_rq_has_data(const struct request *rq)
 	return bio_has_data(rq->bio);
 }
 
-/* Valid under device->lock, and in an op, which runs in nobody's way. */
+bool ublk_op_current(struct ublk_device *dev);
+
+/* Under device->lock, or in an op: only an op takes a session away. */
 static inline struct ublk_session *ublk_dev_session(struct ublk_device *dev)
 {
-	return rcu_dereference_protected(dev->session, true);
+	return rcu_dereference_protected(dev->session, lockdep_is_held(&dev->lock) ||
+							ublk_op_current(dev));
 }
 
-static inline bool ublk_session_may_arm(const struct ublk_session *s)
+/* May tags be fetched, armed and claimed? */
+static inline bool ublk_session_is_open(const struct ublk_session *s)
 {
 	return READ_ONCE(s->state) == UBLK_SESSION_OPEN;
 }
@@ -449,18 +470,16 @@ static inline bool ublk_cmd_is_ours(u32 cmd_op)
 	return IS_ENABLED(CONFIG_BLKDEV_UBLK_LEGACY_OPCODES) && !_IOC_TYPE(cmd_op);
 }
 
-/* How often to look for what nobody sends word of. */
+/* Period of the waits that no event ends: QUIESCE_DEV, UNREG_BUF, zone reports. */
 #define UBLK_POLL_JIFFIES	max(HZ / 100, 1)
 
-/* Only the debug option makes this more than a hint to the reader. */
+/* Checked with CONFIG_BLK_DEV_UBLK_DEBUG; else it only documents. */
 #define ublk_check(cond)						\
 	((void)(IS_ENABLED(CONFIG_BLK_DEV_UBLK_DEBUG) && WARN_ON_ONCE(!(cond))))
 
 /* ublk_drv.c */
 extern struct workqueue_struct *ublk_op_wq;
 extern struct workqueue_struct *ublk_sweep_wq;
-extern const struct file_operations ublk_ch_fops;
-extern const struct file_operations ublk_batch_fops;
 extern struct miscdevice ublk_misc;
 
 /* ctrl.c */
@@ -503,10 +522,8 @@ int ublk_recovery_start(struct ublk_device *dev);
 int ublk_recovery_end(struct ublk_device *dev, struct pid *pid);
 
 /* char.c */
-int ublk_ch_open(struct inode *inode, struct file *file);
-int ublk_ch_flush(struct file *file, fl_owner_t id);
-int ublk_ch_release(struct inode *inode, struct file *file);
-int ublk_ch_mmap(struct file *file, struct vm_area_struct *vma);
+extern const struct file_operations ublk_ch_fops;
+extern const struct file_operations ublk_batch_fops;
 
 /* session.c */
 struct ublk_session *ublk_session_alloc(struct ublk_device *dev);
@@ -518,10 +535,9 @@ void ublk_session_pause(struct ublk_session *s);
 void ublk_session_resume(struct ublk_session *s);
 void ublk_session_count_fetches(struct ublk_session *s, struct ublk_queue *q, int nr);
 void ublk_session_note_process(struct ublk_session *s);
-void ublk_session_note_right(struct ublk_session *s);
+void ublk_session_note_privilege(struct ublk_session *s);
 
 /* sweep.c */
-bool ublk_queue_can_hear(const struct ublk_queue *q);
 void ublk_session_stop(struct ublk_session *s);
 void ublk_session_sweep(struct ublk_session *s);
 void ublk_session_reset(struct ublk_session *s);
@@ -535,7 +551,7 @@ extern const struct blk_mq_ops ublk_batch_mq_ops;
 struct ublk_batch *ublk_batch_alloc(unsigned int depth, int node);
 void ublk_batch_reset(struct ublk_queue *q);
 void ublk_batch_nudge(struct ublk_queue *q);
-bool ublk_batch_can_hear(const struct ublk_queue *q);
+bool ublk_batch_can_be_told(const struct ublk_queue *q);
 void ublk_batch_abort_idle(struct ublk_queue *q);
 
 /* submit.c */
@@ -543,10 +559,6 @@ extern const struct blk_mq_ops ublk_mq_ops;
 
 /* io.c */
 int ublk_ch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
-void ublk_cmd_abort(struct io_uring_cmd *cmd);
-
-/* finish.c */
-void ublk_slot_finish(struct ublk_queue *q, struct ublk_slot *slot);
 
 /* buf.c */
 bool ublk_copy_part(struct bio_vec bv, size_t *skip, struct iov_iter *iter);
@@ -628,7 +640,7 @@ void ublk_params_to_limits(const struct ublk_params *p, struct queue_limits *lim
 int ublk_zoned_report(struct gendisk *disk, sector_t sector, unsigned int nr_zones,
 		      struct blk_report_zones_args *args);
 void ublk_zoned_describe(const struct request *rq, struct ublksrv_io_desc *desc);
-bool ublk_zoned_appended(struct request *rq, s32 result, u64 lba);
+bool ublk_zoned_take_append(struct request *rq, s32 result, u64 lba);
 int ublk_zoned_validate(const struct ublk_device *dev, const struct ublk_params *params);
 int ublk_zoned_prepare(struct gendisk *disk);
 #else
@@ -639,7 +651,7 @@ static inline void ublk_zoned_describe(const struct request *rq,
 {
 }
 
-static inline bool ublk_zoned_appended(struct request *rq, s32 result, u64 lba)
+static inline bool ublk_zoned_take_append(struct request *rq, s32 result, u64 lba)
 {
 	return false;
 }
@@ -662,7 +674,6 @@ void ublk_op_post(struct ublk_device *dev, struct ublk_op *op);
 int ublk_op_call(struct ublk_device *dev, const struct ublk_op *template);
 void ublk_ops_work(struct work_struct *work);
 void ublk_ops_release(struct ublk_device *dev);
-bool ublk_op_current(struct ublk_device *dev);
 bool ublk_op_is_unwanted(struct ublk_device *dev, const struct ublk_op *op);
 bool ublk_op_must_give_way(struct ublk_device *dev);
 

@@ -15,11 +15,11 @@
 #include <linux/uaccess.h>
 #include <linux/uio.h>
 
-#include "slot.h"
+#include "io.h"
 
 /*
- * To have a worker of io_uring do a copy costs about as much as a copy of this
- * size, and the other commands of the ring cannot wait for ever.
+ * Largest copy made in place for IOCB_NOWAIT. Handing it to an io_uring worker costs
+ * about as much as copying this; more would hold up the ring.
  */
 #define UBLK_NOWAIT_BYTES	SZ_256K
 
@@ -30,8 +30,8 @@ static size_t ublk_ucopy(struct request *rq, bool meta, size_t offset,
 }
 
 /*
- * The caller may be the only task that can serve a fault: nothing keeps a server
- * from having its memory on its own disk. Somebody else may wait for that.
+ * Must not fault: the server may have its memory on its own disk, and be the one task
+ * that could serve the fault. -EAGAIN sends the copy to an io_uring worker.
  */
 static ssize_t ublk_ucopy_nowait(struct request *rq, bool meta, size_t offset,
 				 size_t len, struct iov_iter *iter)
@@ -50,12 +50,12 @@ static ssize_t ublk_ucopy_rq(struct request *rq, bool meta, size_t offset,
 			     struct kiocb *iocb, struct iov_iter *iter)
 {
 	size_t size = meta ? ublk_integrity_bytes(rq) : blk_rq_bytes(rq);
-	bool taking = iov_iter_rw(iter) == READ;
+	bool to_server = iov_iter_rw(iter) == READ;
 	size_t len;
 
 	if (!ublk_rq_has_data(rq) || offset > size)
 		return -EINVAL;
-	if (taking != op_is_write(req_op(rq)))
+	if (to_server != op_is_write(req_op(rq)))
 		return -EACCES;
 	if (meta && !blk_integrity_rq(rq))
 		return 0;

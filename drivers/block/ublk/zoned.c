@@ -32,8 +32,8 @@
  * @zones:	its answer, one of length 0 ends it
  * @status:	how the request ended
  * @done:	the request has ended
- * @parted:	the request has ended, or who asked has left: the second of them
- *		cleans up
+ * @one_left:	set by the first of two to leave, the request or the asker; the
+ *		second frees
  */
 struct ublk_report {
 	sector_t		sector;
@@ -43,7 +43,7 @@ struct ublk_report {
 	struct blk_zone		*zones;
 	blk_status_t		status;
 	struct completion	done;
-	atomic_t		parted;
+	atomic_t		one_left;
 };
 
 /*
@@ -65,7 +65,7 @@ static void ublk_report_free(struct ublk_report *r)
 	kfree(r);
 }
 
-/* A server that says nothing must not tell of memory of the kernel's. */
+/* Zeroed, or a server that fills in nothing would show the caller kernel memory. */
 static struct ublk_report *ublk_report_alloc(const struct queue_limits *lim,
 					     sector_t sector, sector_t end,
 					     unsigned int nr_zones)
@@ -95,7 +95,7 @@ static enum rq_end_io_ret ublk_report_end(struct request *rq, blk_status_t statu
 	struct ublk_report *r = rq->end_io_data;
 
 	r->status = status;
-	if (atomic_xchg(&r->parted, true)) {
+	if (atomic_xchg(&r->one_left, true)) {
 		ublk_report_free(r);
 		return RQ_END_IO_FREE;
 	}
@@ -104,11 +104,10 @@ static enum rq_end_io_ret ublk_report_end(struct request *rq, blk_status_t statu
 }
 
 /*
- * START_DEV. Its server has to answer, and may take its time; its death ends the
- * request. But STOP_DEV and DEL_DEV have to wait for this step, and must not
- * depend on its good will: for them the server is sent home, and what it was
- * asked is taken back. Memory that it has lent to a ring stays in use until the
- * ring lets go.
+ * START_DEV. The server has to answer, and may take its time; its death ends the
+ * request. But STOP_DEV and DEL_DEV wait for this op, and must not depend on the
+ * server: for them it is told to go, and the request is taken back. Pages that it has
+ * registered with a ring stay in use until the ring lets go.
  */
 static void ublk_report_wait_in_op(struct ublk_device *dev, struct ublk_report *r)
 {
@@ -129,7 +128,7 @@ static int ublk_report_wait(struct ublk_device *dev, struct ublk_report *r)
 	}
 	if (!wait_for_completion_killable(&r->done))
 		return 0;
-	if (!atomic_xchg(&r->parted, true))
+	if (!atomic_xchg(&r->one_left, true))
 		return -EINTR;
 	wait_for_completion(&r->done);
 	return 0;
@@ -161,9 +160,9 @@ static int ublk_report_ask(struct gendisk *disk, struct ublk_report *r)
 }
 
 /*
- * Hand the answer on, as long as it is about the zones that were asked for: those
- * who get it count on that. Who says nothing will say nothing the next time.
- * Returns the number of zones.
+ * Pass the zones on. Their users rely on place and length, so any other zone is
+ * -ENODEV; so is an answer without one, as asking again would not help. Returns the
+ * number of zones.
  */
 static int ublk_report_tell(struct gendisk *disk, const struct ublk_report *r,
 			    unsigned int idx, struct blk_report_zones_args *args)
@@ -257,7 +256,7 @@ void ublk_zoned_describe(const struct request *rq, struct ublksrv_io_desc *desc)
 }
 
 /**
- * ublk_zoned_appended - believe what the server says of a ZONE_APPEND
+ * ublk_zoned_take_append - take the server's answer to a ZONE_APPEND
  * @rq:		the request
  * @result:	what it says, not negative
  * @lba:	sector at which it says to have begun
@@ -267,7 +266,7 @@ void ublk_zoned_describe(const struct request *rq, struct ublksrv_io_desc *desc)
  *
  * Return: false if the request has failed.
  */
-bool ublk_zoned_appended(struct request *rq, s32 result, u64 lba)
+bool ublk_zoned_take_append(struct request *rq, s32 result, u64 lba)
 {
 	u64 offset = lba - blk_rq_pos(rq);
 
@@ -315,7 +314,7 @@ int ublk_zoned_prepare(struct gendisk *disk)
 {
 	if (!blk_queue_is_zoned(disk->queue))
 		return 0;
-	/* Zones say what lies where; a table would have to be one of them. */
+	/* No partitions: their table could not be rewritten in place. */
 	disk->flags |= GENHD_FL_NO_PART;
 	return blk_revalidate_disk_zones(disk);
 }
