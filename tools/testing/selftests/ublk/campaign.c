@@ -282,15 +282,9 @@ static struct sleeper {
 static char task_state(const char *dir, char *line, size_t len)
 {
 	char path[320], *p;
-	FILE *f;
 
 	snprintf(path, sizeof(path), "%s/stat", dir);
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	p = fgets(line, len, f);
-	fclose(f);
-	p = p ? strrchr(line, ')') : NULL;
+	p = td_read_text(path, line, len) ? NULL : strrchr(line, ')');
 	if (!p || !p[1])
 		return 0;
 	p[1] = '\0';

@@ -321,17 +321,10 @@ static void start_clients(struct round *r)
 /* Workers of io_uring are threads that take no signal but SIGKILL. */
 static bool takes_signals(pid_t pid, int tid)
 {
-	char path[64], name[8] = "";
-	int fd;
+	char path[64], name[32];
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/comm", pid, tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	if (read(fd, name, 4) != 4)
-		name[0] = '\0';
-	close(fd);
-	return name[0] && strcmp(name, "iou-");
+	return !td_read_text(path, name, sizeof(name)) && strncmp(name, "iou-", 4);
 }
 
 /* Sends the signal to one thread of the server, or to each. */

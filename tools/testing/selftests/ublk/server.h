@@ -2,8 +2,8 @@
 /*
  * Inside of the library: what the files server*.c have in common.
  */
-#ifndef UBLK_SERVER_INTERNAL_H
-#define UBLK_SERVER_INTERNAL_H
+#ifndef UBLK_SERVER_H
+#define UBLK_SERVER_H
 
 #include "ublk.h"
 

@@ -16,12 +16,12 @@
 /* Of this task's copies, none fails yet. */
 static int prepare_to_fail(void)
 {
-	return td_write_file(KNOBS "task-filter", "Y") ?:
-	       td_write_file(KNOBS "interval", "1") ?:
-	       td_write_file(KNOBS "verbose", "0") ?:
-	       td_write_file(KNOBS "times", "0") ?:
-	       td_write_file(KNOBS "probability", "100") ?:
-	       td_write_file(MARK, "1");
+	return td_write_text(KNOBS "task-filter", "Y") ?:
+	       td_write_text(KNOBS "interval", "1") ?:
+	       td_write_text(KNOBS "verbose", "0") ?:
+	       td_write_text(KNOBS "times", "0") ?:
+	       td_write_text(KNOBS "probability", "100") ?:
+	       td_write_text(MARK, "1");
 }
 
 /* The @nth copy from now on fails; 0 for none. */
@@ -31,10 +31,10 @@ static void fail_copy(unsigned int nth)
 
 	snprintf(text, sizeof(text), "%u", nth);
 	/* The first try may be the one that fails. */
-	while (td_write_file(KNOBS "times", "0"))
+	while (td_write_text(KNOBS "times", "0"))
 		;
-	if (nth && !td_write_file(KNOBS "space", text))
-		td_write_file(KNOBS "times", "1");
+	if (nth && !td_write_text(KNOBS "space", text))
+		td_write_text(KNOBS "times", "1");
 }
 
 FIXTURE(merged)
@@ -90,8 +90,8 @@ FIXTURE_SETUP(merged)
 
 FIXTURE_TEARDOWN_PARENT(merged)
 {
-	td_write_file(KNOBS "probability", "0");
-	td_write_file(KNOBS "task-filter", "N");
+	td_write_text(KNOBS "probability", "0");
+	td_write_text(KNOBS "task-filter", "N");
 	EXPECT_EQ(0, td_reap(&self->td));
 }
 

@@ -123,37 +123,13 @@ TEST_F(attached, start_waits_for_the_last_tag)
 	EXPECT_EQ(UBLK_S_DEV_LIVE, td_state(td));
 }
 
-/* Sends START from a process of its own and says so, for a signal to end it. */
-static pid_t start_in_child(struct testdev *td, int ready)
-{
-	struct ublksrv_ctrl_cmd cmd = {
-		.dev_id = td->id, .queue_id = -1, .data[0] = getpid(),
-	};
-	struct ublk_ctrl ctrl;
-	pid_t pid = fork();
-
-	if (pid)
-		return pid;
-	if (ublk_ctrl_open(&ctrl) ||
-	    ublk_ctrl_submit(&ctrl, UBLK_U_CMD_START_DEV, &cmd))
-		_exit(1);
-	if (write(ready, "x", 1) == 1)
-		pause();
-	_exit(1);
-}
-
 /* A task asleep in START must not outlive the signal that kills it. */
 TEST_F(attached, start_lets_its_killed_caller_go)
 {
 	struct testdev *td = &self->td;
-	int fds[2];
-	pid_t pid;
-	char c;
+	pid_t pid = td_ctl_in_child(td, UBLK_U_CMD_START_DEV, getpid());
 
-	ASSERT_EQ(0, pipe(fds));
-	pid = start_in_child(td, fds[1]);
 	ASSERT_LT(0, pid);
-	ASSERT_EQ(1, read(fds[0], &c, 1));
 	td_settle(td, 100);
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	EXPECT_EQ(-EINTR, td_wait_exit(pid, TD_DEADLINE_MS));
@@ -162,14 +138,9 @@ TEST_F(attached, start_lets_its_killed_caller_go)
 TEST_F(attached, start_works_after_an_interrupted_one)
 {
 	struct testdev *td = &self->td;
-	int fds[2];
-	pid_t pid;
-	char c;
+	pid_t pid = td_ctl_in_child(td, UBLK_U_CMD_START_DEV, getpid());
 
-	ASSERT_EQ(0, pipe(fds));
-	pid = start_in_child(td, fds[1]);
 	ASSERT_LT(0, pid);
-	ASSERT_EQ(1, read(fds[0], &c, 1));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(-EINTR, td_wait_exit(pid, TD_DEADLINE_MS));
 	ASSERT_EQ(UBLK_S_DEV_DEAD, td_state(td));
@@ -257,30 +228,13 @@ TEST_F(serverless, sync_delete_is_not_held_up_by_the_waiter)
 	EXPECT_EQ(-ENODEV, td_ctl_wait(td));
 }
 
-/* A server that has opened the device and dies before it fetches. */
-static pid_t open_in_child(struct testdev *td, int ready)
-{
-	char path[32];
-	pid_t pid = fork();
-
-	if (pid)
-		return pid;
-	snprintf(path, sizeof(path), "/dev/ublkc%d", td->id);
-	if (open(path, O_RDWR) >= 0 && write(ready, "x", 1) == 1)
-		pause();
-	_exit(1);
-}
-
+/* It has opened the device, and dies before it fetches. */
 TEST_F(serverless, death_of_the_server_ends_the_wait)
 {
 	struct testdev *td = &self->td;
-	int fds[2];
-	pid_t pid;
-	char c;
+	pid_t pid = td_open_in_child(td);
 
-	ASSERT_EQ(0, pipe(fds));
-	pid = open_in_child(td, fds[1]);
-	ASSERT_EQ(1, read(fds[0], &c, 1));
+	ASSERT_LT(0, pid);
 	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_START_DEV, pid));
 	td_settle(td, 200);
 	ASSERT_EQ(0, io_uring_cq_ready(&td->ctrl.ring));

@@ -25,14 +25,6 @@ static bool is_deleted(void *arg)
 	return ublk_get_info(&td->ctrl, td->id, &info) == -ENODEV;
 }
 
-static bool has_disk(struct testdev *td)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/sys/block/ublkb%d", td->id);
-	return access(path, F_OK) == 0;
-}
-
 static bool has_node(struct testdev *td)
 {
 	char path[64];
@@ -55,7 +47,7 @@ TEST_F(live, stop_removes_the_disk)
 
 	td_close_disk(td);
 	EXPECT_EQ(0, stop(td));
-	EXPECT_FALSE(has_disk(td));
+	EXPECT_TRUE(td_disk_is_gone(td));
 	EXPECT_EQ(UBLK_S_DEV_DEAD, td_state(td));
 }
 
@@ -76,7 +68,7 @@ TEST_F(live, stop_succeeds_twice)
 TEST_F(live, stop_succeeds_while_the_disk_is_open)
 {
 	EXPECT_EQ(0, stop(&self->td));
-	EXPECT_FALSE(has_disk(&self->td));
+	EXPECT_TRUE(td_disk_is_gone(&self->td));
 }
 
 TEST_F(live, stop_aborts_the_idle_fetches)
@@ -183,7 +175,7 @@ TEST_F(live, try_stop_stops_an_unused_disk)
 
 	td_close_disk(td);
 	ASSERT_TRUE(td_poll_until(is_stopped_by_try, td));
-	EXPECT_FALSE(has_disk(td));
+	EXPECT_TRUE(td_disk_is_gone(td));
 	EXPECT_EQ(UBLK_S_DEV_DEAD, td_state(td));
 }
 
@@ -256,7 +248,7 @@ TEST_F(live, delete_removes_disk_and_node)
 
 	td_close_disk(td);
 	ASSERT_EQ(0, td_ctl(td, UBLK_U_CMD_DEL_DEV_ASYNC, 0));
-	EXPECT_FALSE(has_disk(td));
+	EXPECT_TRUE(td_disk_is_gone(td));
 	EXPECT_FALSE(has_node(td));
 }
 
@@ -379,37 +371,16 @@ TEST_F(live, stuck_stop_does_not_hold_up_the_life_of_another_disk)
 	td_answer(&self->td, &req, 4096);
 }
 
-/* Sends STOP from a process of its own, which then sleeps. */
-static pid_t stop_in_child(struct testdev *td, int ready)
-{
-	struct ublksrv_ctrl_cmd cmd = { .dev_id = td->id, .queue_id = -1 };
-	struct ublk_ctrl ctrl;
-	pid_t pid = fork();
-
-	if (pid)
-		return pid;
-	if (ublk_ctrl_open(&ctrl) ||
-	    ublk_ctrl_submit(&ctrl, UBLK_U_CMD_STOP_DEV, &cmd))
-		_exit(1);
-	if (write(ready, "x", 1) == 1)
-		pause();
-	_exit(1);
-}
-
 TEST_F(live, stuck_stop_lets_its_killed_caller_go)
 {
 	struct testdev *td = &self->td;
 	struct td_req req;
-	int fds[2];
 	pid_t pid;
-	char c;
 
 	td_read(td, td_page_buf(4096, 0), 4096, TD_AREA);
 	ASSERT_EQ(0, td_next(td, &req));
-	ASSERT_EQ(0, pipe(fds));
-	pid = stop_in_child(td, fds[1]);
+	pid = td_ctl_in_child(td, UBLK_U_CMD_STOP_DEV, 0);
 	ASSERT_LT(0, pid);
-	ASSERT_EQ(1, read(fds[0], &c, 1));
 	td_settle(td, 200);
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	EXPECT_EQ(-EINTR, td_wait_exit(pid, TD_DEADLINE_MS));

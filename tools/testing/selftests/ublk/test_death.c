@@ -31,15 +31,6 @@ static int spawn_holding(struct testdev *td)
 
 TD_FIXTURE(held, spawn_holding);
 
-static bool disk_is_gone(void *arg)
-{
-	struct testdev *td = arg;
-	char path[32];
-
-	snprintf(path, sizeof(path), "/sys/block/ublkb%d", td->id);
-	return access(path, F_OK) != 0;
-}
-
 static bool is_dead(void *arg)
 {
 	return td_state(arg) == UBLK_S_DEV_DEAD;
@@ -90,7 +81,7 @@ TEST_F(held, disk_goes)
 	struct testdev *td = &self->td;
 
 	ASSERT_EQ(0, td_kill_server(td));
-	EXPECT_TRUE(td_poll_until(disk_is_gone, td));
+	EXPECT_TRUE(td_poll_until(td_disk_is_gone, td));
 }
 
 TEST_F(held, disk_goes_with_io_in_hand)
@@ -100,7 +91,7 @@ TEST_F(held, disk_goes_with_io_in_hand)
 	td_read(td, td_page_buf(4096, 0), 4096, TD_AREA);
 	ASSERT_EQ(0, td_wait_held(td, 1));
 	ASSERT_EQ(0, td_kill_server(td));
-	EXPECT_TRUE(td_poll_until(disk_is_gone, td));
+	EXPECT_TRUE(td_poll_until(td_disk_is_gone, td));
 }
 
 TEST_F(held, device_is_dead_and_has_no_server)
@@ -132,7 +123,7 @@ TEST_F(held, device_can_be_deleted_with_io_in_hand)
 	ASSERT_EQ(0, td_wait_held(td, 1));
 	ASSERT_EQ(0, td_kill_server(td));
 	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_DEL_DEV, 0));
-	ASSERT_TRUE(td_poll_until(disk_is_gone, td));
+	ASSERT_TRUE(td_poll_until(td_disk_is_gone, td));
 	td_close_disk(td);
 	EXPECT_EQ(0, td_ctl_wait(td));
 }
@@ -193,7 +184,7 @@ TEST_F(held, close_returns_with_dirty_data)
 	ASSERT_EQ(0, td_kill_server(td));
 	EXPECT_EQ(-1, fsync(fd));
 	close(fd);
-	EXPECT_TRUE(td_poll_until(disk_is_gone, td));
+	EXPECT_TRUE(td_poll_until(td_disk_is_gone, td));
 }
 
 /* -- who else holds /dev/ublkcN -------------------------------------------- */
@@ -276,7 +267,7 @@ TEST_F(live, io_in_hand_fails_when_the_server_closes)
 TEST_F(live, disk_goes_when_the_server_closes)
 {
 	td_detach(&self->td);
-	EXPECT_TRUE(td_poll_until(disk_is_gone, &self->td));
+	EXPECT_TRUE(td_poll_until(td_disk_is_gone, &self->td));
 	EXPECT_TRUE(td_poll_until(is_dead, &self->td));
 }
 
@@ -417,7 +408,7 @@ TEST_F(held, try_stop_finds_no_disk)
 	struct testdev *td = &self->td;
 
 	ASSERT_EQ(0, td_kill_server(td));
-	ASSERT_TRUE(td_poll_until(disk_is_gone, td));
+	ASSERT_TRUE(td_poll_until(td_disk_is_gone, td));
 	EXPECT_EQ(-ENODEV, td_ctl(td, UBLK_U_CMD_TRY_STOP_DEV, 0));
 }
 

@@ -19,7 +19,7 @@ static int set_failslab(const char *knob, const char *value)
 	char path[64];
 
 	snprintf(path, sizeof(path), FAILSLAB "%s", knob);
-	return td_write_file(path, value);
+	return td_write_text(path, value);
 }
 
 /* One of @percent allocations fails, in the tasks marked for it. */
@@ -35,17 +35,11 @@ static int start_failing(const char *percent)
 
 static bool comm_begins(const char *task_dir, const char *begin)
 {
-	char path[300], comm[32] = "";
-	int fd;
+	char path[300], comm[32];
 
 	snprintf(path, sizeof(path), "%s/comm", task_dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	if (read(fd, comm, sizeof(comm) - 1) < 0)
-		comm[0] = '\0';
-	close(fd);
-	return !strncmp(comm, begin, strlen(begin));
+	return !td_read_text(path, comm, sizeof(comm)) &&
+		!strncmp(comm, begin, strlen(begin));
 }
 
 /* Marks every task below @dir whose name begins like that. */
@@ -62,7 +56,7 @@ static void mark_tasks(const char *dir, const char *begin)
 		if (!comm_begins(task, begin))
 			continue;
 		snprintf(file, sizeof(file), "%s/make-it-fail", task);
-		td_write_file(file, "1");
+		td_write_text(file, "1");
 	}
 	if (d)
 		closedir(d);

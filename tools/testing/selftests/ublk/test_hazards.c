@@ -202,15 +202,6 @@ static int exec_now(struct exec_server *e)
 	return read(e->ready, &c, 1) ? -EIO : 0;
 }
 
-static bool disk_is_gone(void *arg)
-{
-	struct testdev *td = arg;
-	char path[32];
-
-	snprintf(path, sizeof(path), "/sys/block/ublkb%d", td->id);
-	return access(path, F_OK) != 0;
-}
-
 TEST_F(driver, disk_goes_when_the_server_executes_another_program)
 {
 	struct testdev *td = &self->td;
@@ -218,7 +209,7 @@ TEST_F(driver, disk_goes_when_the_server_executes_another_program)
 
 	ASSERT_EQ(0, spawn_exec_server(td, &e, false));
 	ASSERT_EQ(0, exec_now(&e));
-	EXPECT_TRUE(td_poll_until(disk_is_gone, td));
+	EXPECT_TRUE(td_poll_until(td_disk_is_gone, td));
 }
 
 TEST_F(driver, read_in_the_hands_of_a_server_that_executes_fails)
@@ -260,7 +251,7 @@ TEST_F(driver, read_that_such_a_program_inherited_fails_when_it_is_killed)
 	ASSERT_EQ(0, exec_now(&e));
 	ASSERT_EQ(0, td_kill_server(td));
 	EXPECT_EQ(-EIO, td_wait(td, client));
-	EXPECT_TRUE(td_poll_until(disk_is_gone, td));
+	EXPECT_TRUE(td_poll_until(td_disk_is_gone, td));
 }
 
 TEST_HARNESS_MAIN

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The module: what pins it, what does not, and its parameter.
+ * The module: what pins it, and what does not.
  */
 #include <sys/syscall.h>
 
@@ -145,101 +145,6 @@ TEST_F(driver, unloading_deletes_a_disk_that_waits_for_a_server)
 	ASSERT_TRUE(td_poll_until(is_back_to, &none));
 	ASSERT_EQ(0, reload(file));
 	EXPECT_EQ(-1, access(path, F_OK));
-}
-
-/* -- ublks_max ------------------------------------------------------------- */
-
-#define UBLKS_MAX	"/sys/module/ublk_drv/parameters/ublks_max"
-
-/* 0, or the errno of the write. */
-static int set_max(const char *text)
-{
-	int fd = open(UBLKS_MAX, O_WRONLY | O_CLOEXEC), ret = 0;
-
-	if (fd < 0)
-		return errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = errno;
-	close(fd);
-	return ret;
-}
-
-static int get_max(void)
-{
-	char text[32] = "";
-	int fd = open(UBLKS_MAX, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	if (read(fd, text, sizeof(text) - 1) < 0)
-		text[0] = '\0';
-	close(fd);
-	return atoi(text);
-}
-
-FIXTURE(limit)
-{
-	struct testdev td;
-	int old;
-};
-
-FIXTURE_SETUP(limit)
-{
-	if (!td_init(&self->td))
-		SKIP(return, "no /dev/ublk-control: load ublk_drv");
-	self->old = get_max();
-	ASSERT_LE(0, self->old);
-}
-
-FIXTURE_TEARDOWN_PARENT(limit)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%d", self->old);
-	EXPECT_EQ(0, set_max(text));
-	EXPECT_EQ(0, td_reap(&self->td));
-}
-
-TEST_F(limit, is_64_by_default)
-{
-	EXPECT_EQ(64, get_max());
-}
-
-TEST_F(limit, takes_0)
-{
-	EXPECT_EQ(0, set_max("0"));
-	EXPECT_EQ(0, get_max());
-}
-
-TEST_F(limit, takes_the_number_of_ids)
-{
-	EXPECT_EQ(0, set_max("1048576"));
-	EXPECT_EQ(1048576, get_max());
-}
-
-TEST_F(limit, refuses_more_than_there_are_ids)
-{
-	EXPECT_EQ(EINVAL, set_max("1048577"));
-	EXPECT_EQ(self->old, get_max());
-}
-
-TEST_F(limit, refuses_a_negative_number)
-{
-	EXPECT_EQ(EINVAL, set_max("-1"));
-}
-
-TEST_F(limit, refuses_a_device_of_an_ordinary_user_at_0)
-{
-	ASSERT_EQ(0, set_max("0"));
-	self->td.info.flags = UBLK_F_UNPRIVILEGED_DEV;
-	ASSERT_EQ(0, setresuid(65534, 65534, 65534));
-	EXPECT_EQ(-EACCES, td_add(&self->td));
-}
-
-TEST_F(limit, does_not_count_privileged_devices)
-{
-	ASSERT_EQ(0, set_max("0"));
-	EXPECT_EQ(0, td_add(&self->td));
 }
 
 TEST_HARNESS_MAIN

@@ -5,7 +5,6 @@
  */
 #include <sched.h>
 #include <signal.h>
-#include <sys/prctl.h>
 
 #include "fixture.h"
 
@@ -392,37 +391,16 @@ TEST_F(live, io_goes_on_after_a_canceled_quiesce)
 	check_io(_metadata, td, reqs, clients, late);
 }
 
-/* Sends QUIESCE from a process of its own, for a signal to end it. */
-static pid_t quiesce_in_child(struct testdev *td, int ready)
-{
-	struct ublksrv_ctrl_cmd cmd = { .dev_id = td->id, .queue_id = -1 };
-	struct ublk_ctrl ctrl;
-	pid_t pid = fork();
-
-	if (pid)
-		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (ublk_ctrl_open(&ctrl) ||
-	    ublk_ctrl_submit(&ctrl, UBLK_U_CMD_QUIESCE_DEV, &cmd))
-		_exit(1);
-	if (write(ready, "x", 1) == 1)
-		pause();
-	_exit(1);
-}
-
 TEST_F(live, io_goes_on_when_the_caller_of_quiesce_is_killed)
 {
 	struct testdev *td = &self->td;
 	struct td_req reqs[DEPTH];
-	int clients[DEPTH], late, fds[2];
+	int clients[DEPTH], late;
 	pid_t pid;
-	char c;
 
 	ASSERT_EQ(0, take_all_tags(td, reqs, clients));
-	ASSERT_EQ(0, pipe(fds));
-	pid = quiesce_in_child(td, fds[1]);
+	pid = td_ctl_in_child(td, UBLK_U_CMD_QUIESCE_DEV, 0);
 	ASSERT_LT(0, pid);
-	ASSERT_EQ(1, read(fds[0], &c, 1));
 	td_settle(td, 200);
 	late = late_read(td);
 	ASSERT_EQ(0, kill(pid, SIGKILL));

@@ -4,7 +4,6 @@
  * control commands say of a disk that has no server.
  */
 #include <signal.h>
-#include <sys/prctl.h>
 
 #include "fixture.h"
 
@@ -296,38 +295,14 @@ TEST_F(reattached, canceled_end_recovery_can_be_repeated)
 					    TD_AREA)));
 }
 
-/* Sends END from a process of its own, for a signal to end it. */
-static pid_t end_in_child(struct testdev *td, int ready)
-{
-	struct ublksrv_ctrl_cmd cmd = {
-		.dev_id = td->id, .queue_id = -1, .data[0] = getpid(),
-	};
-	struct ublk_ctrl ctrl;
-	pid_t pid = fork();
-
-	if (pid)
-		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (ublk_ctrl_open(&ctrl) ||
-	    ublk_ctrl_submit(&ctrl, UBLK_U_CMD_END_USER_RECOVERY, &cmd))
-		_exit(1);
-	if (write(ready, "x", 1) == 1)
-		pause();
-	_exit(1);
-}
-
 /* The child is dead when this returns 0. */
 static int signal_ender(struct testdev *td, int signal)
 {
-	int fds[2], ret;
-	pid_t pid;
-	char c;
+	pid_t pid = td_ctl_in_child(td, UBLK_U_CMD_END_USER_RECOVERY, getpid());
+	int ret;
 
-	if (pipe(fds))
-		return -errno;
-	pid = end_in_child(td, fds[1]);
-	if (pid < 0 || read(fds[0], &c, 1) != 1)
-		return -ECHILD;
+	if (pid < 0)
+		return pid;
 	td_settle(td, 100);
 	kill(pid, signal);
 	ret = td_wait_exit(pid, TD_DEADLINE_MS);
@@ -421,31 +396,13 @@ TEST_F(quiesced, stop_without_a_server_ends_the_wait_of_end_recovery)
 	EXPECT_EQ(-ENODEV, td_ctl_wait(td));
 }
 
-/* A next server that has opened the node and then does nothing. */
-static pid_t open_in_child(struct testdev *td, int ready)
-{
-	char path[32];
-	pid_t pid = fork();
-
-	if (pid)
-		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	snprintf(path, sizeof(path), "/dev/ublkc%d", td->id);
-	if (open(path, O_RDWR) >= 0 && write(ready, "x", 1) == 1)
-		pause();
-	_exit(1);
-}
-
+/* It has opened the node, and then does nothing. */
 TEST_F(quiesced, death_of_the_next_server_ends_the_wait_of_end_recovery)
 {
 	struct testdev *td = &self->td;
-	int fds[2];
-	pid_t pid;
-	char c;
+	pid_t pid = td_open_in_child(td);
 
-	ASSERT_EQ(0, pipe(fds));
-	pid = open_in_child(td, fds[1]);
-	ASSERT_EQ(1, read(fds[0], &c, 1));
+	ASSERT_LT(0, pid);
 	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_END_USER_RECOVERY, pid));
 	td_settle(td, 200);
 	ASSERT_EQ(0, io_uring_cq_ready(&td->ctrl.ring));

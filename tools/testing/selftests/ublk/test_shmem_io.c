@@ -423,25 +423,17 @@ TEST_F(live, memory_belongs_to_one_device)
 
 static long read_knob(const char *path)
 {
-	FILE *f = fopen(path, "r");
-	long value = -1;
+	char text[32];
 
-	if (!f)
-		return -1;
-	if (fscanf(f, "%ld", &value) != 1)
-		value = -1;
-	fclose(f);
-	return value;
+	return td_read_text(path, text, sizeof(text)) ? -1 : atol(text);
 }
 
 static void write_knob(const char *path, long value)
 {
-	FILE *f = fopen(path, "w");
+	char text[32];
 
-	if (!f)
-		return;
-	fprintf(f, "%ld", value);
-	fclose(f);
+	snprintf(text, sizeof(text), "%ld", value);
+	td_write_text(path, text);
 }
 
 #define HUGE_PAGES	"/proc/sys/vm/nr_hugepages"

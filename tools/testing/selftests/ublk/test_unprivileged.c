@@ -158,32 +158,17 @@ TEST_F(user, end_recovery_finds_no_recovery)
 
 #define LIMIT	"/sys/module/ublk_drv/parameters/ublks_max"
 
-/* Returns 0 or what write() fails with. */
 static int set_limit(const char *text)
 {
-	int fd = open(LIMIT, O_WRONLY | O_CLOEXEC), ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
+	return td_write_text(LIMIT, text);
 }
 
-static int get_limit(char *text, size_t len)
+static int get_limit(void)
 {
-	int fd = open(LIMIT, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
+	char text[16];
+	int ret = td_read_text(LIMIT, text, sizeof(text));
 
-	if (fd < 0)
-		return -errno;
-	n = read(fd, text, len - 1);
-	close(fd);
-	if (n < 0)
-		return -errno;
-	text[n] = '\0';
-	return 0;
+	return ret ? ret : atoi(text);
 }
 
 FIXTURE(limit)
@@ -197,7 +182,7 @@ FIXTURE_SETUP(limit)
 {
 	if (!td_init(&self->td) || !td_init(&self->second))
 		SKIP(return, "no /dev/ublk-control: load ublk_drv");
-	ASSERT_EQ(0, get_limit(self->before, sizeof(self->before)));
+	ASSERT_EQ(0, td_read_text(LIMIT, self->before, sizeof(self->before)));
 }
 
 FIXTURE_TEARDOWN_PARENT(limit)
@@ -210,6 +195,11 @@ FIXTURE_TEARDOWN_PARENT(limit)
 static int add_user(struct testdev *td)
 {
 	return add_as(td, USER, UBLK_F_UNPRIVILEGED_DEV);
+}
+
+TEST_F(limit, default_is_64)
+{
+	EXPECT_EQ(64, atoi(self->before));
 }
 
 TEST_F(limit, zero_forbids_all)
@@ -277,9 +267,16 @@ TEST_F(limit, gives_the_place_back_when_the_device_is_gone)
 	EXPECT_TRUE(td_poll_until(can_add, &self->second));
 }
 
+TEST_F(limit, takes_0)
+{
+	EXPECT_EQ(0, set_limit("0"));
+	EXPECT_EQ(0, get_limit());
+}
+
 TEST_F(limit, takes_as_many_as_there_can_be)
 {
 	EXPECT_EQ(0, set_limit("1048576"));
+	EXPECT_EQ(1048576, get_limit());
 }
 
 TEST_F(limit, refuses_more_than_there_can_be)
@@ -294,11 +291,8 @@ TEST_F(limit, refuses_a_negative_number)
 
 TEST_F(limit, stays_after_a_refusal)
 {
-	char text[16];
-
 	ASSERT_EQ(-EINVAL, set_limit("1048577"));
-	ASSERT_EQ(0, get_limit(text, sizeof(text)));
-	EXPECT_STREQ(self->before, text);
+	EXPECT_EQ(atoi(self->before), get_limit());
 }
 
 /* -- the disk -------------------------------------------------------------- */
@@ -347,16 +341,6 @@ FIXTURE_VARIANT_ADD(opener, root_without_the_capability) { 0, 0, false, -EPERM }
 FIXTURE_VARIANT_ADD(opener, root) { 0, 0, true, 0 };
 FIXTURE_VARIANT_ADD(opener, stranger_with_the_capability) {
 	OTHER_USER, OTHER_USER, true, 0 };
-
-static int open_disk(struct testdev *td)
-{
-	char path[32];
-	int fd;
-
-	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : close(fd);
-}
 
 TEST_F(opener, gets_the_disk_if_it_is_his)
 {

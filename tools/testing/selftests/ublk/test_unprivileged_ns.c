@@ -19,18 +19,6 @@
 
 TD_FIXTURE(driver, td_no_device);
 
-static int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC), ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
 /* A device that was added in a namespace is for the test to delete. */
 static void pass_on(const struct testdev *mine, struct testdev *td)
 {
@@ -48,9 +36,9 @@ static int enter_user_ns(void)
 	if (setresgid(USER, USER, USER) || setresuid(USER, USER, USER) ||
 	    prctl(PR_SET_DUMPABLE, 1) || unshare(CLONE_NEWUSER))
 		return -errno;
-	if (write_file("/proc/self/setgroups", "deny") ||
-	    write_file("/proc/self/uid_map", "0 65534 1") ||
-	    write_file("/proc/self/gid_map", "0 65534 1"))
+	if (td_write_text("/proc/self/setgroups", "deny") ||
+	    td_write_text("/proc/self/uid_map", "0 65534 1") ||
+	    td_write_text("/proc/self/gid_map", "0 65534 1"))
 		return -errno;
 	return getuid() ? -EINVAL : 0;
 }
@@ -166,16 +154,6 @@ TEST_F(driver, root_of_a_user_namespace_commands_what_it_has_the_node_of)
 	ASSERT_EQ(0, add_unprivileged(td));
 	ASSERT_EQ(0, hand_over(td, "c", USER, 0600));
 	EXPECT_IN_USER_NS(0, get_info_by_path);
-}
-
-static int open_disk(struct testdev *mine)
-{
-	char path[32];
-	int fd;
-
-	snprintf(path, sizeof(path), "/dev/ublkb%d", mine->id);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : close(fd);
 }
 
 static int go_live_as(struct testdev *td, uid_t id)

@@ -437,6 +437,25 @@ int tb_answer(struct tb *tb, __u16 queue, __u16 tag)
 	return tb_commit(tb, queue, &elem, 1);
 }
 
+int tb_round_trip(struct tb *tb, __u16 queue)
+{
+	const __u64 offset = TD_AREA_END - 4096;
+	int client = td_read(tb->td, td_page_buf(4096, 0), 4096, offset);
+	int ret = tb_wait_tags(tb, tb->nr_tags + 1);
+	__u16 tag;
+
+	if (ret)
+		return ret;
+	tag = tb->tags[--tb->nr_tags];
+	if (td_desc(tb->td, queue, tag)->start_sector != offset >> UBLK_SECTOR_SHIFT)
+		return -EBADMSG;
+	ret = tb_answer(tb, queue, tag);
+	if (ret < 0)
+		return ret;
+	ret = tb_wait_client(tb, client);
+	return ret == 4096 ? 0 : -EIO;
+}
+
 /* Forgets them, too. Returns 0 if each of them was taken. */
 int tb_answer_all(struct tb *tb, __u16 queue)
 {

@@ -82,8 +82,9 @@ __u32 tb_fetch(struct tb *tb, __u16 queue);
 /* Takes in what is there; waits until @nr tags of the area have come. */
 void tb_serve(struct tb *tb);
 int tb_wait_tags(struct tb *tb, unsigned int nr);
-/* Lets everything go on for @ms. */
+/* See td_settle() and td_round_trip(); the latter needs a fetch command. */
 void tb_settle(struct tb *tb, int ms);
+int tb_round_trip(struct tb *tb, __u16 queue);
 /* Answers one tag, or all that have come, with success. */
 int tb_answer(struct tb *tb, __u16 queue, __u16 tag);
 int tb_answer_all(struct tb *tb, __u16 queue);

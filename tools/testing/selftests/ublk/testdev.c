@@ -4,6 +4,7 @@
  * testdev.h.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -80,7 +81,6 @@ bool td_pump(struct testdev *td, __u64 deadline)
 	return true;
 }
 
-/* Lets everything go on for @ms: for claims that something does not happen. */
 int td_settle(struct testdev *td, int ms)
 {
 	__u64 deadline = td_now_ms() + ms;
@@ -90,16 +90,22 @@ int td_settle(struct testdev *td, int ms)
 	return 0;
 }
 
+bool td_disk_is_gone(void *arg)
+{
+	struct testdev *td = arg;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/sys/block/ublkb%d", td->id);
+	return access(path, F_OK) != 0;
+}
+
 static bool is_gone(void *arg)
 {
 	struct testdev *td = arg;
 	char path[64];
 
 	snprintf(path, sizeof(path), "/sys/class/ublk-char/ublkc%d", td->id);
-	if (!access(path, F_OK))
-		return false;
-	snprintf(path, sizeof(path), "/sys/block/ublkb%d", td->id);
-	return access(path, F_OK) != 0;
+	return access(path, F_OK) && td_disk_is_gone(td);
 }
 
 /* The path has to outlive the caller: a command may take its time. */
@@ -203,6 +209,44 @@ int td_ctl_beside(struct testdev *td, __u32 op)
 	if (!ret)
 		ret = ublk_ctrl_wait(&ctrl, TD_DEADLINE_MS, &res);
 	return ret ? ret : res;
+}
+
+struct child_cmd {
+	struct ublksrv_ctrl_cmd cmd;
+	__u32 op;
+};
+
+static int begin_ctl(void *arg)
+{
+	const struct child_cmd *c = arg;
+	struct ublk_ctrl ctrl;
+	int ret = ublk_ctrl_open(&ctrl);
+
+	return ret ? ret : ublk_ctrl_submit(&ctrl, c->op, &c->cmd);
+}
+
+pid_t td_ctl_in_child(struct testdev *td, __u32 op, __u64 data)
+{
+	struct child_cmd c = {
+		.cmd = { .dev_id = td->id, .queue_id = -1, .data[0] = data },
+		.op = op,
+	};
+
+	return td_keep_child(begin_ctl, &c);
+}
+
+static int open_node(void *arg)
+{
+	struct testdev *td = arg;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/ublkc%d", td->id);
+	return open(path, O_RDWR) < 0 ? -errno : 0;
+}
+
+pid_t td_open_in_child(struct testdev *td)
+{
+	return td_keep_child(open_node, td);
 }
 
 int td_ctl(struct testdev *td, __u32 op, __u64 data)

@@ -109,13 +109,23 @@ int td_ctl_wait(struct testdev *td);
 void td_ctl_cancel(struct testdev *td);
 /* A second way to send control commands while the first is asleep. */
 int td_ctl_beside(struct testdev *td, __u32 op);
+/* A child that waits for a command, or has opened the node: its pid, to kill. */
+pid_t td_ctl_in_child(struct testdev *td, __u32 op, __u64 data);
+pid_t td_open_in_child(struct testdev *td);
 int td_ctl_buf(struct testdev *td, __u32 op, const void *buf, __u16 len,
 	       __u64 data);
 int td_state(struct testdev *td);
 /* A state that comes without a command to wait for. */
 bool td_wait_state(struct testdev *td, int state);
+/* For td_poll_until(). */
+bool td_disk_is_gone(void *td);
 bool td_wait_inflight(struct testdev *td, unsigned int count);
 
+/*
+ * Gives what must not happen @ms to happen: a test that relies on it can miss a
+ * fault, never report a false one. Where the disk is served and has a tag to spare,
+ * td_round_trip() is better.
+ */
 int td_settle(struct testdev *td, int ms);
 bool td_pump(struct testdev *td, __u64 deadline);
 

@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -96,6 +98,29 @@ int td_in_child(int (*fn)(void *arg), void *arg)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
 }
 
+pid_t td_keep_child(int (*fn)(void *arg), void *arg)
+{
+	int fds[2];
+	pid_t pid;
+	char c;
+
+	if (pipe2(fds, O_CLOEXEC))
+		return -errno;
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (fn(arg) || write(fds[1], "x", 1) != 1)
+			_exit(1);
+		pause();
+		_exit(1);
+	}
+	close(fds[1]);
+	if (pid < 0 || read(fds[0], &c, 1) != 1)
+		pid = -ECHILD;
+	close(fds[0]);
+	return pid;
+}
+
 int td_wait_exit(pid_t pid, int timeout_ms)
 {
 	struct pollfd fd = {
@@ -172,7 +197,7 @@ int td_fio(const char *dev, const char *rw, const char *extra)
 	return td_run(argv);
 }
 
-static int read_text(const char *path, char *buf, size_t len)
+int td_read_text(const char *path, char *buf, size_t len)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
@@ -188,13 +213,14 @@ static int read_text(const char *path, char *buf, size_t len)
 	return 0;
 }
 
-int td_write_file(const char *path, const char *text)
+int td_write_text(const char *path, const char *text)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC), ret;
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret = 0;
 
 	if (fd < 0)
 		return -errno;
-	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
 	close(fd);
 	return ret;
 }
@@ -206,7 +232,7 @@ int td_sysfs_string(const struct testdev *td, const char *attr, char *buf,
 	char path[128];
 
 	snprintf(path, sizeof(path), "/sys/block/ublkb%d/%s", td->id, attr);
-	return read_text(path, buf, len);
+	return td_read_text(path, buf, len);
 }
 
 static int write_attr(const struct testdev *td, const char *attr, const char *text)
@@ -214,7 +240,7 @@ static int write_attr(const struct testdev *td, const char *attr, const char *te
 	char path[128];
 
 	snprintf(path, sizeof(path), "/sys/block/ublkb%d/%s", td->id, attr);
-	return td_write_file(path, text);
+	return td_write_text(path, text);
 }
 
 int td_sysfs_set(const struct testdev *td, const char *attr, unsigned int value)
@@ -272,7 +298,7 @@ long td_sysfs_number(const struct testdev *td, const char *attr)
 int td_module_refs(void)
 {
 	char text[32];
-	int ret = read_text("/sys/module/ublk_drv/refcnt", text, sizeof(text));
+	int ret = td_read_text("/sys/module/ublk_drv/refcnt", text, sizeof(text));
 
 	return ret ? ret : atoi(text);
 }

@@ -24,6 +24,11 @@ bool td_is_zero(const void *buf, __u32 len);
 int td_in_thread(int (*fn)(void *arg), void *arg);
 /* Runs @fn in a child process; its return value must be 0..255. */
 int td_in_child(int (*fn)(void *arg), void *arg);
+/*
+ * The same for a child that sleeps afterwards, for a signal to end it, and dies with
+ * this process: its pid, or -ECHILD if @fn did not return 0.
+ */
+pid_t td_keep_child(int (*fn)(void *arg), void *arg);
 
 /* Reaps a process: its exit status, or -ETIME if it does not end. */
 int td_wait_exit(pid_t pid, int timeout_ms);
@@ -36,9 +41,9 @@ int td_run(const char *const argv[]);
 /* fio: writes the first 4 MiB of a disk, or does what @extra says, and verifies. */
 int td_fio(const char *dev, const char *rw, const char *extra);
 
-/* Writes a text into a file as it is; 0 or a negative errno. */
-int td_write_file(const char *path, const char *text);
-
+/* The first line of a small file, without its end; 0 or a negative errno. */
+int td_read_text(const char *path, char *buf, size_t len);
+int td_write_text(const char *path, const char *text);
 long td_sysfs_number(const struct testdev *td, const char *attr);
 int td_sysfs_string(const struct testdev *td, const char *attr, char *buf,
 		    size_t len);

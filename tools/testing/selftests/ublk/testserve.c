@@ -431,6 +431,24 @@ int td_read_arrived(struct testdev *td, struct td_req *req, void *buf, __u32 len
 	return ret ? ret : client;
 }
 
+int td_round_trip(struct testdev *td)
+{
+	const __u64 offset = TD_AREA_END - 4096;
+	int client = td_read(td, td_page_buf(4096, 0), 4096, offset);
+	struct td_req req;
+	int ret = td_next(td, &req);
+
+	if (ret)
+		return ret;
+	if (req.start != offset >> UBLK_SECTOR_SHIFT)
+		return -EBADMSG;
+	ret = td_answer(td, &req, 4096);
+	if (ret != TD_PENDING)
+		return ret;
+	ret = td_wait(td, client);
+	return ret == 4096 ? 0 : -EIO;
+}
+
 loff_t td_pos(__u16 queue, __u16 tag, __u32 offset)
 {
 	return UBLKSRV_IO_BUF_OFFSET + ((__u64)queue << UBLK_QID_OFF) +

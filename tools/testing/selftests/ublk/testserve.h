@@ -84,6 +84,12 @@ const struct ublksrv_io_desc *td_desc(struct testdev *td, __u16 queue,
 int td_write_arrived(struct testdev *td, struct td_req *req, void *buf, __u32 len);
 int td_read_arrived(struct testdev *td, struct td_req *req, void *buf, __u32 len);
 
+/*
+ * A read of its own there and back, for claims that something has not happened:
+ * what the driver had for the server or for clients before has arrived.
+ */
+int td_round_trip(struct testdev *td);
+
 /* One of two threads that want the same tags at the same time. */
 struct td_racer {
 	struct testdev *td;

@@ -202,19 +202,13 @@ int tz_wait(struct testdev *td, struct tz_call *call)
 static bool is_asleep(void *arg)
 {
 	pid_t tid = __atomic_load_n((pid_t *)arg, __ATOMIC_ACQUIRE);
-	char path[32], state = 0;
-	FILE *f;
+	char path[32], stat[64], state = 0;
 
 	if (!tid)
 		return false;
 	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
-	f = fopen(path, "r");
-	if (!f)
-		return false;
-	if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
-		state = 0;
-	fclose(f);
-	return state == 'D';
+	return !td_read_text(path, stat, sizeof(stat)) &&
+		sscanf(stat, "%*d (%*[^)]) %c", &state) == 1 && state == 'D';
 }
 
 bool tz_wait_asleep(pid_t *tid)

@@ -25,8 +25,8 @@
  * request only to move its data, in the way of its mode.
  * Functions return 0 or a negative errno.
  */
-#ifndef UBLK_SERVER_H
-#define UBLK_SERVER_H
+#ifndef UBLK_LIB_H
+#define UBLK_LIB_H
 
 #include <liburing.h>
 #include <linux/blkzoned.h>

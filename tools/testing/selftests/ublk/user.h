@@ -62,6 +62,17 @@ static inline int hand_over(const struct testdev *td, const char *kind,
 	return chown(path, id, id) || chmod(path, mode) ? -errno : 0;
 }
 
+/* Whether the caller may read the disk: 0 or a negative errno. */
+static inline int open_disk(struct testdev *td)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : close(fd);
+}
+
 static inline int add_as(struct testdev *td, uid_t id, __u64 flags)
 {
 	int ret;
