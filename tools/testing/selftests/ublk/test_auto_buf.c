@@ -132,7 +132,7 @@ TEST_F(live, request_waits_for_io_that_uses_its_pages)
 	sqe->user_data = 0xffffffffULL;
 	ASSERT_EQ(1, io_uring_submit(&td->ring));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
-	td_settle(td, 50);
+	ASSERT_EQ(0, td_round_trip(td));
 	EXPECT_FALSE(td_done(td, client));
 	ASSERT_EQ(4096, write(fds[1], data, 4096));
 	EXPECT_EQ(4096, td_wait(td, client));
@@ -346,7 +346,7 @@ TEST_F(fallback, server_registers_by_itself)
 				 req.tag));
 	EXPECT_EQ(4096, save_pages(td, req.tag, file));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
-	td_settle(td, 20);
+	ASSERT_EQ(0, td_round_trip(td));
 	/* Who registers by himself has to undo it by himself. */
 	EXPECT_FALSE(td_done(td, client));
 	EXPECT_EQ(0, td_side_cmd(td, UBLK_U_IO_UNREGISTER_IO_BUF, 0, 0, req.tag));
@@ -383,7 +383,7 @@ TEST_F(fallback, commit_on_another_ring_leaves_the_pages)
 	ASSERT_EQ(1, io_uring_submit(&ring));
 	EXPECT_NE(0, io_uring_peek_cqe(&ring, &cqe));
 
-	td_settle(td, 50);
+	ASSERT_EQ(0, td_round_trip(td));
 	EXPECT_FALSE(td_done(td, client));
 	EXPECT_EQ(0, td_side_cmd(td, UBLK_U_IO_UNREGISTER_IO_BUF, 0, 0, req.tag));
 	EXPECT_EQ(4096, td_wait(td, client));
@@ -408,7 +408,7 @@ TEST_F(fallback, commit_takes_whatever_is_in_the_place)
 	ASSERT_EQ(0, td_side_cmd(td, UBLK_U_IO_REGISTER_IO_BUF, 0, second.tag,
 				 first.tag));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &second, 4096));
-	td_settle(td, 20);
+	ASSERT_EQ(0, td_round_trip(td));
 	EXPECT_FALSE(td_done(td, b));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &first, 4096));
 	EXPECT_EQ(4096, td_wait(td, a));

@@ -479,7 +479,7 @@ TEST_F(live, commit_refuses_no_buffer_and_completes_nothing)
 	elem = tb_elem(tb, 0, tb->tags[0], 4096);
 	elem.addr = 0;
 	EXPECT_EQ(-EINVAL, tb_commit(tb, 0, &elem, 1));
-	tb_settle(tb, 100);
+	ASSERT_EQ(0, tb_round_trip(tb, 0));
 	EXPECT_FALSE(td_done(&self->td, client));
 	ASSERT_EQ(0, tb_answer_all(tb, 0));
 	EXPECT_EQ(4096, tb_wait_client(tb, client));
@@ -512,7 +512,7 @@ static void check_partial(struct __test_metadata *_metadata, struct tb *tb,
 	elems[2] = tb_elem(tb, 0, tb->tags[1], 4096);
 	EXPECT_EQ(sizeof(elems[0]), tb_commit(tb, 0, elems, 3));
 	EXPECT_EQ(4096, tb_wait_client(tb, clients[0]));
-	tb_settle(tb, 100);
+	ASSERT_EQ(0, tb_round_trip(tb, 0));
 	EXPECT_FALSE(td_done(tb->td, clients[1]));
 
 	EXPECT_EQ(errno_alone, tb_commit(tb, 0, elems + 1, 2));

@@ -13,15 +13,6 @@ static int commit(struct testdev *td, __u16 queue, __u16 tag, __u64 addr)
 			 addr);
 }
 
-/* A read of 4 KiB that is in the server's hands. */
-static int read_in_hand(struct testdev *td, struct td_req *req, void *buf)
-{
-	int client = td_read(td, buf, 4096, TD_AREA);
-	int ret = td_next(td, req);
-
-	return ret ? ret : client;
-}
-
 TEST_F(live, commit_refuses_a_queue_that_is_not_there)
 {
 	EXPECT_EQ(-EINVAL, commit(&self->td, 1, 0, 4096));
@@ -50,7 +41,7 @@ TEST_F(live, commit_refuses_no_buffer)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	ASSERT_LE(0, read_in_hand(td, &req, td_page_buf(4096, 0)));
+	ASSERT_LE(0, td_read_arrived(td, &req, td_page_buf(4096, 0), 4096));
 	EXPECT_EQ(-EINVAL, commit(td, req.queue, req.tag, 0));
 	td_answer(td, &req, 4096);
 }
@@ -61,10 +52,10 @@ TEST_F(live, commit_that_was_refused_completes_nothing)
 	struct td_req req;
 	int client;
 
-	client = read_in_hand(td, &req, td_page_buf(4096, 0));
+	client = td_read_arrived(td, &req, td_page_buf(4096, 0), 4096);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(-EINVAL, commit(td, req.queue, req.tag, 0));
-	td_settle(td, 100);
+	ASSERT_EQ(0, td_round_trip(td));
 	EXPECT_FALSE(td_done(td, client));
 	td_answer(td, &req, 4096);
 	EXPECT_EQ(4096, td_wait(td, client));
@@ -76,7 +67,7 @@ TEST_F(live, second_commit_of_a_tag_is_refused)
 	struct td_req req;
 	int client;
 
-	client = read_in_hand(td, &req, td_page_buf(4096, 0));
+	client = td_read_arrived(td, &req, td_page_buf(4096, 0), 4096);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
 	ASSERT_EQ(4096, td_wait(td, client));
@@ -110,7 +101,7 @@ TEST_F(live, commit_from_another_thread_is_refused)
 	struct foreign f = { td, &req, UBLK_U_IO_COMMIT_AND_FETCH_REQ };
 	int client;
 
-	client = read_in_hand(td, &req, td_page_buf(4096, 0));
+	client = td_read_arrived(td, &req, td_page_buf(4096, 0), 4096);
 	ASSERT_LE(0, client);
 	EXPECT_EQ(-EINVAL, td_in_thread(command_from_here, &f));
 	EXPECT_FALSE(td_done(td, client));
@@ -139,7 +130,7 @@ TEST_F(live, commit_from_another_process_is_refused)
 	struct td_req req;
 	struct foreign f = { td, &req, UBLK_U_IO_COMMIT_AND_FETCH_REQ };
 
-	ASSERT_LE(0, read_in_hand(td, &req, td_page_buf(4096, 0)));
+	ASSERT_LE(0, td_read_arrived(td, &req, td_page_buf(4096, 0), 4096));
 	EXPECT_EQ(EINVAL, td_in_child(commit_from_child, &f));
 	td_answer(td, &req, 4096);
 }
@@ -149,7 +140,7 @@ TEST_F(live, get_data_that_was_not_asked_for_is_refused)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	ASSERT_LE(0, read_in_hand(td, &req, td_page_buf(4096, 0)));
+	ASSERT_LE(0, td_read_arrived(td, &req, td_page_buf(4096, 0), 4096));
 	EXPECT_EQ(-EINVAL, td_io_cmd(td, UBLK_U_IO_NEED_GET_DATA, req.queue,
 				     req.tag, 0, (unsigned long)req.buf));
 	td_answer(td, &req, 4096);
@@ -160,7 +151,7 @@ TEST_F(live, register_without_zero_copy_is_refused)
 	struct testdev *td = &self->td;
 	struct td_req req;
 
-	ASSERT_LE(0, read_in_hand(td, &req, td_page_buf(4096, 0)));
+	ASSERT_LE(0, td_read_arrived(td, &req, td_page_buf(4096, 0), 4096));
 	EXPECT_EQ(-EINVAL, td_io_cmd(td, UBLK_U_IO_REGISTER_IO_BUF, req.queue,
 				     req.tag, 0, 0));
 	td_answer(td, &req, 4096);
@@ -238,7 +229,7 @@ TEST_F(live, read_takes_the_data_from_the_buffer_of_the_commit)
 	struct td_req req;
 	int client;
 
-	client = read_in_hand(td, &req, buf);
+	client = td_read_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(TD_PENDING,
 		  td_io_cmd(td, UBLK_U_IO_COMMIT_AND_FETCH_REQ, req.queue,
@@ -259,7 +250,7 @@ TD_FIXTURE(one_tag, live_with_one_tag);
 static int commit_with_buffer(struct testdev *td, const void *data, char *next,
 			      struct td_req *req)
 {
-	int client = read_in_hand(td, req, td_page_buf(4096, 0));
+	int client = td_read_arrived(td, req, td_page_buf(4096, 0), 4096);
 
 	if (client < 0)
 		return client;
@@ -293,7 +284,7 @@ TEST_F(live, read_from_an_unmapped_buffer_fails)
 	struct td_req req;
 	int client;
 
-	client = read_in_hand(td, &req, td_page_buf(4096, 0));
+	client = td_read_arrived(td, &req, td_page_buf(4096, 0), 4096);
 	ASSERT_LE(0, client);
 	ASSERT_EQ(TD_PENDING,
 		  td_io_cmd(td, UBLK_U_IO_COMMIT_AND_FETCH_REQ, req.queue,

@@ -115,7 +115,7 @@ TEST_F(live, request_waits_for_its_buffer)
 	ASSERT_LE(0, client);
 	ASSERT_EQ(0, reg(td, &req, 0));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
-	td_settle(td, 50);
+	ASSERT_EQ(0, td_round_trip(td));
 	EXPECT_FALSE(td_done(td, client));
 	EXPECT_EQ(0, unreg(td, 0));
 	EXPECT_EQ(4096, td_wait(td, client));
@@ -133,7 +133,7 @@ TEST_F(live, request_waits_for_all_its_buffers)
 		ASSERT_EQ(0, reg(td, &req, i));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
 	for (i = 0; i < RING_BUFS; i++) {
-		td_settle(td, 20);
+		ASSERT_EQ(0, td_round_trip(td));
 		EXPECT_FALSE(td_done(td, client));
 		EXPECT_EQ(0, unreg(td, i));
 	}
@@ -166,7 +166,7 @@ TEST_F(live, error_waits_for_the_buffer_too)
 	ASSERT_LE(0, client);
 	ASSERT_EQ(0, reg(td, &req, 0));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, -ENOSPC));
-	td_settle(td, 20);
+	ASSERT_EQ(0, td_round_trip(td));
 	EXPECT_FALSE(td_done(td, client));
 	EXPECT_EQ(0, unreg(td, 0));
 	EXPECT_EQ(-ENOSPC, td_wait(td, client));
@@ -212,7 +212,7 @@ TEST_F(live, request_waits_for_io_that_uses_its_buffer)
 	ASSERT_EQ(0, unreg(td, 0));
 	EXPECT_EQ(-EINVAL, unreg(td, 0));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
-	td_settle(td, 50);
+	ASSERT_EQ(0, td_round_trip(td));
 	EXPECT_FALSE(td_done(td, client));
 	ASSERT_EQ(4096, write(fds[1], data, 4096));
 	EXPECT_EQ(4096, td_wait(td, client));
@@ -282,7 +282,7 @@ TEST_F(live, any_task_registers_on_its_ring)
 	ASSERT_LE(0, client);
 	EXPECT_EQ(0, td_in_thread(reg_from_here, &f));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
-	td_settle(td, 50);
+	ASSERT_EQ(0, td_round_trip(td));
 	EXPECT_FALSE(td_done(td, client));
 	EXPECT_EQ(0, td_in_thread(unreg_from_here, &f));
 	EXPECT_EQ(4096, td_wait(td, client));
