@@ -58,7 +58,7 @@ TEST_F(device, unregister_works_once)
 }
 
 /* The index is a number of 32 bits. */
-TEST_F(device, unregister_looks_at_half_of_the_word)
+TEST_F(device, unregister_ignores_the_upper_half_of_the_index)
 {
 	struct testdev *td = &self->td;
 
@@ -69,7 +69,7 @@ TEST_F(device, unregister_looks_at_half_of_the_word)
 /* -- what is refused, in order --------------------------------------------- */
 
 /* Before anything is looked at: the payload is not there. */
-TEST_F(plain, commands_belong_to_a_feature)
+TEST_F(plain, commands_are_refused_without_the_feature)
 {
 	struct testdev *td = &self->td;
 
@@ -253,19 +253,13 @@ static long read_counter(const char *name)
 /* Pages that somebody has pinned, now that the CPUs have added up what they know. */
 static long count_pins(void)
 {
-	int fd = open("/proc/sys/vm/stat_refresh", O_WRONLY | O_CLOEXEC);
-	long pins;
+	int ret = td_write_text("/proc/sys/vm/stat_refresh", "1");
 
-	if (fd < 0)
-		return -1;
 	/* The sum is right even if this finds fault with another one. */
-	if (write(fd, "1", 1) < 0 && errno != EINVAL)
-		pins = -1;
-	else
-		pins = read_counter("nr_foll_pin_acquired") -
-			read_counter("nr_foll_pin_released");
-	close(fd);
-	return pins;
+	if (ret && ret != -EINVAL)
+		return -1;
+	return read_counter("nr_foll_pin_acquired") -
+		read_counter("nr_foll_pin_released");
 }
 
 #define PINS	1024L	/* far more than others have for a moment */

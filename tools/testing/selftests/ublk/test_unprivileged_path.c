@@ -107,12 +107,12 @@ TEST_F(user, path_has_to_be_readable_memory)
 				 64, 64));
 }
 
-TEST_F(user, path_of_nothing)
+TEST_F(user, path_of_nothing_is_not_found)
 {
 	EXPECT_EQ(-ENOENT, stop(&self->td, "/dev/ublkc-none"));
 }
 
-TEST_F(user, path_through_a_file)
+TEST_F(user, path_through_a_file_is_no_folder)
 {
 	EXPECT_EQ(-ENOTDIR, stop(&self->td, "/dev/null/ublkc0"));
 }
