@@ -82,7 +82,7 @@ static int open_file(const struct ublk_options *o, unsigned int file, __u64 size
 static int open_files(struct ublk_server *srv, __u64 *size)
 {
 	__u64 width = (__u64)stripe.chunk * stripe.nr;
-	__u64 rows = (srv->opts.size + width - 1) / width, least = ~0ULL, has;
+	__u64 rows = (srv->opts.size + width - 1) / width, least = ~0ULL, has = 0;
 	unsigned int i;
 	int ret;
 
