@@ -318,13 +318,24 @@ static void start_clients(struct round *r)
 	}
 }
 
-/* Workers of io_uring are threads that take no signal but SIGKILL. */
-static bool takes_signals(pid_t pid, int tid)
+/*
+ * Workers of io_uring are threads that take no signal but SIGKILL; they have the
+ * name of their maker for a moment, but block signals from the first.
+ */
+static bool takes_signals(pid_t pid, int tid, int sig)
 {
-	char path[64], name[32];
+	char path[64], line[128];
+	unsigned long long blocked = ~0ULL;
+	FILE *f;
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/comm", pid, tid);
-	return !td_read_text(path, name, sizeof(name)) && strncmp(name, "iou-", 4);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, tid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "SigBlk: %llx", &blocked) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return !(blocked >> (sig - 1) & 1);
 }
 
 /* Sends the signal to one thread of the server, or to each. */
@@ -340,7 +351,7 @@ static void signal_threads(struct round *r, int sig, bool all)
 	dir = opendir(path);
 	while (dir && nr < 32 && (d = readdir(dir))) {
 		tid = atoi(d->d_name);
-		if (tid && (sig == SIGKILL || takes_signals(r->server, tid)))
+		if (tid && (sig == SIGKILL || takes_signals(r->server, tid, sig)))
 			tids[nr++] = tid;
 	}
 	if (dir)
