@@ -5,6 +5,8 @@
  */
 #include <sched.h>
 #include <signal.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 
 #include "fixture.h"
@@ -22,6 +24,7 @@ static int quiesced_cached(struct testdev *td)
 	return td_go_quiesced(td);
 }
 
+TD_FIXTURE(driver, td_no_device);
 TD_FIXTURE(live, td_go_live_recoverable);
 TD_FIXTURE(reissue, live_reissue);
 TD_FIXTURE(quiesced, td_go_quiesced);
@@ -454,7 +457,8 @@ static int open_buffered(struct testdev *td)
 {
 	char path[32];
 
-	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
+	/* The same node, without O_DIRECT. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", td->bdev);
 	return open(path, O_RDWR | O_CLOEXEC);
 }
 
@@ -550,6 +554,54 @@ TEST_F(live, server_that_dies_while_a_stop_waits_for_it_takes_the_disk_along)
 	EXPECT_EQ(-EIO, td_wait(td, client));
 	EXPECT_EQ(0, td_ctl_wait(td));
 	EXPECT_EQ(UBLK_S_DEV_DEAD, td_state(td));
+}
+
+/* -- a server that waits for its own disk ---------------------------------- */
+
+/* In a process of its own, whose ring this is. */
+static int serve_and_open(void *arg)
+{
+	struct testdev *td = arg, mine = *td;
+	int ret = ublk_ctrl_open(&mine.ctrl);
+
+	if (!ret)
+		ret = td_go_live_recoverable(&mine);
+	td->id = mine.id;
+	return ret;
+}
+
+/* Holds the mutex of openers until the server has answered, or somebody else has. */
+static pid_t start_reading_partitions(const struct testdev *td)
+{
+	pid_t pid = fork();
+	char path[32];
+	int fd;
+
+	if (pid)
+		return pid;
+	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	_exit(fd < 0 || ioctl(fd, BLKRRPART) ? errno : 0);
+}
+
+/*
+ * Its exit waits for the mutex, and the owner of that for a server. As a rule no other
+ * one can come, for the node is still open.
+ */
+TEST_F(driver, stop_ends_a_server_that_cannot_die)
+{
+	struct testdev *td = &self->td;
+	pid_t server, reader;
+
+	server = td_keep_child(serve_and_open, td);
+	ASSERT_LT(0, server);
+	reader = start_reading_partitions(td);
+	ASSERT_LT(0, reader);
+	ASSERT_TRUE(td_wait_inflight(td, 1));
+	ASSERT_EQ(0, kill(server, SIGKILL));
+	EXPECT_EQ(0, td_ctl(td, UBLK_U_CMD_STOP_DEV, 0));
+	EXPECT_EQ(-EINTR, td_wait_exit(server, TD_DEADLINE_MS));
+	EXPECT_NE(-ETIME, td_wait_exit(reader, TD_DEADLINE_MS));
 }
 
 TEST_HARNESS_MAIN

@@ -8,6 +8,7 @@
 #include <linux/blkdev.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "testclient.h"
@@ -49,15 +50,13 @@ void td_drain_clients(struct testdev *td)
  * Whoever has the partition table read holds the disk's mutex meanwhile: what an
  * open waits for may have to be served by this very thread.
  */
-static int open_served(struct testdev *td)
+static int open_served(struct testdev *td, const char *path, int flags)
 {
 	struct io_uring_sqe *sqe;
-	char path[32];
 	int client;
 
-	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
 	sqe = client_sqe(td, &client);
-	io_uring_prep_openat(sqe, AT_FDCWD, path, O_RDWR | O_DIRECT | O_CLOEXEC, 0);
+	io_uring_prep_openat(sqe, AT_FDCWD, path, flags | O_CLOEXEC, 0);
 	sqe->flags = IOSQE_ASYNC;
 	return td_wait(td, client_send(td, sqe, client));
 }
@@ -78,15 +77,57 @@ static int lock_disk(struct testdev *td, int fd)
 	return 0;
 }
 
+/*
+ * For I/O, by a node of our own: udev reads the partition table of a disk when a
+ * writer closes the node that it watches, and that is too late for the lock. Should
+ * the writer be the server, too, on its way out, then its close would wait for udev,
+ * and udev for a server.
+ */
+static int open_unwatched(struct testdev *td, const char *watched)
+{
+	struct stat st;
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/ublk-test.%d", getpid());
+	if (stat(watched, &st))
+		return -errno;
+	if (mknod(path, S_IFBLK | 0600, st.st_rdev))
+		return errno == EPERM ? open_served(td, watched, O_RDWR | O_DIRECT) : -errno;
+	fd = open_served(td, path, O_RDWR | O_DIRECT);
+	unlink(path);
+	return fd;
+}
+
 static void close_clients(struct testdev *td)
 {
 	td->has_clients = false;
 	io_uring_queue_exit(&td->client_ring);
 }
 
+static int open_and_lock(struct testdev *td)
+{
+	char path[32];
+	int ret;
+
+	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
+	td->bdev_lock = open_served(td, path, O_RDONLY);
+	if (td->bdev_lock < 0)
+		return td->bdev_lock;
+	ret = lock_disk(td, td->bdev_lock);
+	if (!ret)
+		ret = open_unwatched(td, path);
+	if (ret < 0) {
+		close(td->bdev_lock);
+		return ret;
+	}
+	td->bdev = ret;
+	return 0;
+}
+
 int td_open_disk(struct testdev *td)
 {
-	int fd, ret;
+	int ret;
 
 	ret = io_uring_queue_init(TD_CLIENTS, &td->client_ring, 0);
 	if (ret < 0)
@@ -94,15 +135,9 @@ int td_open_disk(struct testdev *td)
 	io_uring_ring_dontfork(&td->client_ring);
 	td->has_clients = true;
 
-	fd = open_served(td);
-	ret = fd < 0 ? fd : lock_disk(td, fd);
-	if (!ret) {
-		td->bdev = fd;
-		return 0;
-	}
-	if (fd >= 0)
-		close(fd);
-	close_clients(td);
+	ret = open_and_lock(td);
+	if (ret)
+		close_clients(td);
 	return ret;
 }
 
@@ -110,6 +145,7 @@ int td_close_disk(struct testdev *td)
 {
 	close_clients(td);
 	close(td->bdev);
+	close(td->bdev_lock);
 	td->bdev = -1;
 	return 0;
 }

@@ -61,6 +61,7 @@ struct testdev {
 	struct tb *batch;	/* serves in all that waits here; see testbatch.h */
 
 	int bdev;
+	int bdev_lock;		/* another file of the disk, which keeps udev away */
 	bool has_clients;	/* client_ring is there */
 	struct io_uring client_ring;
 	struct td_client clients[TD_CLIENTS];
