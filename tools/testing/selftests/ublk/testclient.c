@@ -119,6 +119,7 @@ static int open_and_lock(struct testdev *td)
 		ret = open_unwatched(td, path);
 	if (ret < 0) {
 		close(td->bdev_lock);
+		td->bdev_lock = -1;
 		return ret;
 	}
 	td->bdev = ret;
@@ -147,6 +148,7 @@ int td_close_disk(struct testdev *td)
 	close(td->bdev);
 	close(td->bdev_lock);
 	td->bdev = -1;
+	td->bdev_lock = -1;
 	return 0;
 }
 

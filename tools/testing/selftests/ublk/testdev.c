@@ -24,6 +24,7 @@ bool td_init(struct testdev *td)
 	td->id = -1;
 	td->cdev = -1;
 	td->bdev = -1;
+	td->bdev_lock = -1;
 	td->held = -1;
 	if (ublk_ctrl_open(&td->ctrl))
 		return false;

@@ -90,6 +90,9 @@ static int spawn_server(struct testdev *td, const struct ublk_options *opts,
 	pid = fork();
 	if (!pid) {
 		close(fds[0]);
+		/* Or its end might wait for the disk, and the disk for its end. */
+		close(td->bdev);
+		close(td->bdev_lock);
 		server_main(opts, begin, fds[1], td->heir);
 	}
 	td->server = pid;
