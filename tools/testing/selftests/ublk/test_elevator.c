@@ -146,13 +146,17 @@ static bool wait_progress(struct camp_io *io)
 	return td_poll_until(got_on, &p);
 }
 
-/* 0 if all that was written was found. */
-static int end_clients(struct camp_io *io, pid_t clients)
+/*
+ * 0 if all that was written was found. What the page cache reads ahead may be under way
+ * still, so the disk is closed here, and not by the exit, with which the server dies.
+ */
+static int end_clients(struct testdev *td, struct camp_io *io, pid_t clients)
 {
 	int ret;
 
 	__atomic_store_n(&io->stop, true, __ATOMIC_RELEASE);
 	ret = td_wait_exit(clients, TD_REAP_MS);
+	td_close_disk(td);
 	return ret ? ret : -io->complaints;
 }
 
@@ -167,7 +171,7 @@ TEST_F_TIMEOUT(served, schedulers_change_under_io, 120)
 		ASSERT_EQ(0, td_sysfs_write(td, "queue/scheduler", "none"));
 		ASSERT_TRUE(wait_progress(self->io));
 	}
-	EXPECT_EQ(0, end_clients(self->io, self->clients))
+	EXPECT_EQ(0, end_clients(td, self->io, self->clients))
 		TH_LOG("%s", self->io->what);
 }
 
@@ -183,7 +187,7 @@ TEST_F_TIMEOUT(served, server_dies_behind_a_scheduler, 120)
 		ASSERT_EQ(0, td_spawn_recovery(td, &self->opts));
 		ASSERT_TRUE(wait_progress(self->io));
 	}
-	EXPECT_EQ(0, end_clients(self->io, self->clients))
+	EXPECT_EQ(0, end_clients(td, self->io, self->clients))
 		TH_LOG("%s", self->io->what);
 }
 
