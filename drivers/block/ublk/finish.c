@@ -80,12 +80,13 @@ static void ublk_slot_answer_copy(struct ublk_slot *slot, unsigned int bytes, u6
 	unsigned int copied;
 
 	copied = ublk_copy_answer(rq, addr, bytes, ends);
-	if (!copied && fatal_signal_pending(current)) {
-		slot->end = UBLK_END_DELIVERED;
-		return;
-	}
-	if (copied < bytes)
+	if (copied < bytes) {
 		copied = round_down(copied, queue_logical_block_size(rq->q));
+		if (!copied && fatal_signal_pending(current)) {
+			slot->end = UBLK_END_DELIVERED;
+			return;
+		}
+	}
 	ublk_slot_done(slot, copied);
 }
 

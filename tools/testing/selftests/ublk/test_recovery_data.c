@@ -203,7 +203,7 @@ TEST_F(served, acknowledged_writes_survive_the_death_of_a_frozen_server)
 	EXPECT_EQ(0, wrong_blocks(self));
 }
 
-/* -- a server that is killed while the driver takes the data of its answer -- */
+/* -- a server that is killed while the driver copies from or to its memory -- */
 
 FIXTURE(slow)
 {
@@ -211,14 +211,36 @@ FIXTURE(slow)
 	struct testdev other;	/* which this process serves */
 };
 
-/* On @other, for the server that will be forked. */
-static char *slow_page;
-
-static void answer_slowly(struct ublk_worker *w, struct ublk_io *io)
+FIXTURE_VARIANT(slow)
 {
-	if (ublk_io_offset(io) == TD_AREA)
-		io->buf = slow_page;
-	ublk_complete_io(w, io, ublk_io_bytes(io));
+	__u32 before;		/* bytes of the memory that are there at once */
+};
+
+FIXTURE_VARIANT_ADD(slow, no_byte) {
+	.before = 0,
+};
+
+FIXTURE_VARIANT_ADD(slow, less_than_a_block) {
+	.before = 16,
+};
+
+FIXTURE_VARIANT_ADD(slow, some_blocks) {
+	.before = BYTES,
+};
+
+/* For the server that will be forked; all but its first bytes are on @other. */
+static char *slow_buf;
+
+static char *map_slowly(struct testdev *other, __u32 before)
+{
+	char *disk = td_map_disk(other, TD_AREA, 2 * BYTES);
+	char *buf = td_page_buf(3 * BYTES, 0);
+
+	if (!disk || !buf ||
+	    mremap(disk, 2 * BYTES, 2 * BYTES, MREMAP_MAYMOVE | MREMAP_FIXED,
+		   buf + BYTES) == MAP_FAILED)
+		return NULL;
+	return buf + BYTES - before;
 }
 
 FIXTURE_SETUP(slow)
@@ -226,8 +248,8 @@ FIXTURE_SETUP(slow)
 	if (!td_init(&self->td) || !td_init(&self->other))
 		SKIP(return, "no /dev/ublk-control: load ublk_drv");
 	ASSERT_EQ(0, td_go_live(&self->other));
-	slow_page = td_map_disk(&self->other, TD_AREA, BYTES);
-	ASSERT_NE(NULL, slow_page);
+	slow_buf = map_slowly(&self->other, variant->before);
+	ASSERT_NE(NULL, slow_buf);
 }
 
 FIXTURE_TEARDOWN_PARENT(slow)
@@ -236,10 +258,17 @@ FIXTURE_TEARDOWN_PARENT(slow)
 	EXPECT_EQ(0, td_reap(&self->other));
 }
 
+static void answer_slowly(struct ublk_worker *w, struct ublk_io *io)
+{
+	if (ublk_io_offset(io) == TD_AREA)
+		io->buf = slow_buf;
+	ublk_complete_io(w, io, ublk_io_bytes(io));
+}
+
 TEST_F(slow, read_whose_data_cannot_be_taken_goes_to_the_next_server)
 {
 	struct testdev *td = &self->td, *other = &self->other;
-	char *buf = td_page_buf(BYTES, 1);
+	char *buf = td_page_buf(2 * BYTES, 1);
 	struct ublk_target target = ublk_null_target;
 	struct ublk_options opts;
 	struct td_req fault;
@@ -251,13 +280,13 @@ TEST_F(slow, read_whose_data_cannot_be_taken_goes_to_the_next_server)
 	opts.flags = UBLK_F_NO_AUTO_PART_SCAN | UBLK_F_USER_RECOVERY |
 		     UBLK_F_USER_RECOVERY_REISSUE;
 	ASSERT_EQ(0, td_spawn(td, &opts));
-	client = td_read(td, buf, BYTES, TD_AREA);
+	client = td_read(td, buf, 2 * BYTES, TD_AREA);
 	ASSERT_EQ(0, td_next(other, &fault));
 	ASSERT_EQ(0, td_kill_server(td));
 
 	opts.target = &ublk_null_target;
 	ASSERT_EQ(0, td_spawn_recovery(td, &opts));
-	EXPECT_EQ(BYTES, td_wait(td, client));
+	EXPECT_EQ(2 * BYTES, td_wait(td, client));
 	EXPECT_EQ(TD_PENDING, td_answer(other, &fault, BYTES));
 }
 
