@@ -133,7 +133,7 @@ static void ublk_deliver_cancel(struct ublk_queue *q, struct ublk_slot *slot,
 	ublk_slot_finish(q, slot);
 }
 
-/* No byte of a WRITE could be copied: keep the command, try again later. */
+/* The data of a WRITE could not be copied: keep the command, try again later. */
 static void ublk_deliver_retry(struct ublk_session *s, struct ublk_queue *q,
 			       struct ublk_slot *slot, unsigned int issue_flags)
 {
@@ -148,7 +148,8 @@ static void ublk_deliver_retry(struct ublk_session *s, struct ublk_queue *q,
 
 /*
  * Copy the data of a WRITE, or as many whole blocks of it as can be, and tell
- * the server how much that is. Returns false if it is nothing.
+ * the server how much that is. Returns false if it is nothing, or if the server is
+ * killed over it: it will not hear of the request.
  */
 static bool ublk_deliver_data(struct ublk_queue *q, struct ublk_slot *slot, u64 addr)
 {
@@ -160,7 +161,7 @@ static bool ublk_deliver_data(struct ublk_queue *q, struct ublk_slot *slot, u64 
 		return true;
 
 	copied = round_down(copied, queue_logical_block_size(rq->q));
-	if (!copied)
+	if (!copied || fatal_signal_pending(current))
 		return false;
 
 	slot->len = copied;

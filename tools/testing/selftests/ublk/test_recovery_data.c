@@ -290,4 +290,57 @@ TEST_F(slow, read_whose_data_cannot_be_taken_goes_to_the_next_server)
 	EXPECT_EQ(TD_PENDING, td_answer(other, &fault, BYTES));
 }
 
+/* After a WRITE to the area, the buffer of the tag is the slow one. */
+static void take_slowly(struct ublk_worker *w, struct ublk_io *io)
+{
+	static char *usual_buf;
+
+	if (!usual_buf)
+		usual_buf = io->buf;
+	io->buf = ublk_io_offset(io) == TD_AREA ? slow_buf : usual_buf;
+	ublk_complete_io(w, io, ublk_io_bytes(io));
+}
+
+/* Writes until the server's memory is needed for it. Returns the last client. */
+static int write_slowly(struct testdev *td, struct testdev *other, struct td_req *fault)
+{
+	__u64 deadline = td_now_ms() + TD_DEADLINE_MS;
+	char *buf = td_page_buf(2 * BYTES, 1);
+	int client = -1;
+
+	while (!td_peek(other, fault)) {
+		if (td_now_ms() > deadline)
+			return -ETIME;
+		if (client < 0 || td_done(td, client))
+			client = td_write(td, buf, 2 * BYTES, TD_AREA, 0);
+		td_settle(other, 5);
+	}
+	return client;
+}
+
+/* The server is told of no data, and so of no request. */
+TEST_F(slow, write_whose_data_cannot_be_given_goes_to_the_next_server)
+{
+	struct testdev *td = &self->td, *other = &self->other;
+	struct ublk_target target = ublk_null_target;
+	struct ublk_options opts;
+	struct td_req fault;
+	int client;
+
+	target.queue_io = take_slowly;
+	ublk_options_init(&opts);
+	opts.target = &target;
+	opts.depth = 1;
+	opts.flags = UBLK_F_NO_AUTO_PART_SCAN | UBLK_F_USER_RECOVERY;
+	ASSERT_EQ(0, td_spawn(td, &opts));
+	client = write_slowly(td, other, &fault);
+	ASSERT_LE(0, client);
+	ASSERT_EQ(0, td_kill_server(td));
+
+	opts.target = &ublk_null_target;
+	ASSERT_EQ(0, td_spawn_recovery(td, &opts));
+	EXPECT_EQ(2 * BYTES, td_wait(td, client));
+	EXPECT_EQ(TD_PENDING, td_answer(other, &fault, BYTES));
+}
+
 TEST_HARNESS_MAIN
