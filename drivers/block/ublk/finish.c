@@ -188,6 +188,9 @@ static void ublk_rq_limit_repeats(struct request *rq)
 void ublk_rq_repeat(struct request *rq, unsigned int delay_ms)
 {
 	ublk_rq_limit_repeats(rq);
+	/* Its first bio was advanced, and has to stay the first: no merges. */
+	if (blk_integrity_rq(rq))
+		rq->rq_flags |= RQF_DONTPREP;
 	ublk_rq_requeue(rq, delay_ms);
 }
 

@@ -210,7 +210,7 @@ struct ublk_slot {
 /**
  * struct ublk_rq_pdu - what is known of a request while it has no slot
  * @since:	jiffies when an unprivileged server first made it go through the
- *		queue again; valid with RQF_DONTPREP
+ *		queue again; on such a device, valid with RQF_DONTPREP
  */
 struct ublk_rq_pdu {
 	unsigned long		since;
