@@ -146,7 +146,7 @@ static struct gendisk *ublk_disk_alloc(struct ublk_device *dev,
 	struct queue_limits lim = { };
 	struct gendisk *disk;
 
-	ublk_params_to_limits(params, &lim);
+	ublk_params_to_limits(dev, params, &lim);
 	disk = ublk_disk_alloc_mq(dev, &lim);
 	if (IS_ERR(disk))
 		return disk;

@@ -244,12 +244,23 @@ static blk_features_t ublk_params_features(u32 attrs)
 	return features;
 }
 
+/* With USER_COPY, what lies further in a request is the next tag's position. */
+static u32 ublk_params_max_sectors(const struct ublk_device *dev,
+				   const struct ublk_param_basic *basic)
+{
+	if (!ublk_dev_has(dev, UBLK_F_USER_COPY))
+		return basic->max_sectors;
+	return min_t(u32, basic->max_sectors, BIT(UBLK_IO_BUF_BITS - SECTOR_SHIFT));
+}
+
 /**
  * ublk_params_to_limits - what the block layer is told
+ * @dev:	the device
  * @p:		validated parameters
  * @lim:	limits to fill in, zeroed by the caller
  */
-void ublk_params_to_limits(const struct ublk_params *p, struct queue_limits *lim)
+void ublk_params_to_limits(const struct ublk_device *dev, const struct ublk_params *p,
+			   struct queue_limits *lim)
 {
 	const struct ublk_param_basic *basic = &p->basic;
 
@@ -257,7 +268,7 @@ void ublk_params_to_limits(const struct ublk_params *p, struct queue_limits *lim
 	lim->physical_block_size = 1U << basic->physical_bs_shift;
 	lim->io_min = 1U << basic->io_min_shift;
 	lim->io_opt = 1U << basic->io_opt_shift;
-	lim->max_hw_sectors = basic->max_sectors;
+	lim->max_hw_sectors = ublk_params_max_sectors(dev, basic);
 	lim->chunk_sectors = basic->chunk_sectors;
 	lim->virt_boundary_mask = basic->virt_boundary_mask;
 	lim->features = ublk_params_features(basic->attrs);

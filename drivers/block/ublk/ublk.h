@@ -633,7 +633,8 @@ u64 ublk_shmem_match(struct ublk_queue *q, struct ublk_slot *slot);
 int ublk_params_validate(const struct ublk_device *dev, const struct ublk_params *p);
 int ublk_params_set(struct ublk_device *dev, void __user *arg, u32 len);
 int ublk_params_get(struct ublk_device *dev, void __user *arg, u32 len);
-void ublk_params_to_limits(const struct ublk_params *p, struct queue_limits *lim);
+void ublk_params_to_limits(const struct ublk_device *dev, const struct ublk_params *p,
+			   struct queue_limits *lim);
 
 /* zoned.c */
 #ifdef CONFIG_BLK_DEV_ZONED

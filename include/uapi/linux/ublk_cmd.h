@@ -1018,7 +1018,9 @@ struct ublk_params {
  * define UBLKSRV_IO_BUF_OFFSET - first pread() and pwrite() position of data
  *
  * For UBLK_F_USER_COPY. Byte b of the request of tag t in queue q is at
- * UBLKSRV_IO_BUF_OFFSET + (q << UBLK_QID_OFF | t << UBLK_TAG_OFF | b).
+ * UBLKSRV_IO_BUF_OFFSET + (q << UBLK_QID_OFF | t << UBLK_TAG_OFF | b). Such a
+ * device gets no request of more than 1 << UBLK_IO_BUF_BITS bytes, whatever
+ * max_sectors says.
  */
 #define UBLKSRV_IO_BUF_OFFSET	0x80000000
 

@@ -112,6 +112,20 @@ SHOWS(large_requests_wanted, {
 	},
 	{ "queue/max_sectors_kb", 8192 });
 
+/* Requests that other modes can have, and those that user copy has positions for. */
+SHOWS(huge_requests, {
+		td->info.max_io_buf_bytes = 64U << 20;
+		p->basic.max_sectors = 131072;
+	},
+	{ "queue/max_hw_sectors_kb", 65536 });
+
+SHOWS(huge_requests_with_user_copy, {
+		td->info.flags |= UBLK_F_USER_COPY;
+		td->info.max_io_buf_bytes = 64U << 20;
+		p->basic.max_sectors = 131072;
+	},
+	{ "queue/max_hw_sectors_kb", 32768 });
+
 SHOWS(chunks, { p->basic.chunk_sectors = 64; },
 	{ "queue/chunk_sectors", 64 });
 
