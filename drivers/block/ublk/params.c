@@ -187,7 +187,9 @@ int ublk_params_set(struct ublk_device *dev, void __user *arg, u32 len)
 		ret = -EFAULT;
 	} else {
 		p.len = header.len;
-		p.types = header.types & UBLK_PARAM_TYPES;
+		if (p.len >= offsetofend(struct ublk_params, types))
+			p.types = header.types;
+		p.types &= UBLK_PARAM_TYPES;
 		ret = ublk_params_validate(dev, &p);
 	}
 	if (ret)

@@ -352,6 +352,23 @@ TEST_F(added, short_set_keeps_what_lies_behind_it)
 	EXPECT_EQ(4096, p.discard.discard_granularity);
 }
 
+/* The types lie behind it, too. */
+TEST_F(added, set_of_a_bare_length_keeps_the_types)
+{
+	struct testdev *td = &self->td;
+	__u64 sectors = td->params.basic.dev_sectors;
+	struct ublk_params p;
+
+	ASSERT_EQ(0, td_set_params(td));
+	td->params.types |= UBLK_PARAM_TYPE_DISCARD;
+	td->params.basic.dev_sectors = 8;
+	td->params.len = sizeof(td->params.len);
+	ASSERT_EQ(0, td_set_params(td));
+	ASSERT_EQ(0, ublk_get_params(&td->ctrl, td->id, &p));
+	EXPECT_EQ(UBLK_PARAM_TYPE_BASIC | UBLK_PARAM_TYPE_DEVT, p.types);
+	EXPECT_EQ(sectors, p.basic.dev_sectors);
+}
+
 TEST_F(added, dma_alignment_0_is_stored_as_given)
 {
 	struct testdev *td = &self->td;
