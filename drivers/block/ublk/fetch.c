@@ -575,7 +575,6 @@ int ublk_batch_fetch(struct ublk_session *s, struct ublk_queue *q,
 		return -ENODEV;
 
 	ublk_session_note_process(s);
-	ublk_session_note_privilege(s);
 	*f = (struct ublk_fetch) {
 		.q	= q,
 		.group	= READ_ONCE(cmd->sqe->buf_group),

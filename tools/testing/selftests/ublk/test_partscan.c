@@ -7,8 +7,10 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "fixture.h"
+#include "user.h"
 
 TD_FIXTURE(driver, td_no_device);
 
@@ -114,6 +116,90 @@ TEST_F(driver, try_stop_refuses_a_disk_with_an_open_partition)
 	snprintf(path, sizeof(path), "/dev/ublkb%dp1", td->id);
 	ASSERT_LE(0, open(path, O_RDONLY));
 	EXPECT_EQ(-EBUSY, td_ctl(td, UBLK_U_CMD_TRY_STOP_DEV, 0));
+}
+
+/* -- servers with tasks that may not have partitions ----------------------- */
+
+TD_FIXTURE(attached, td_add_attached);
+TB_FIXTURE(batch, tb_attach);
+
+/* Asks for partitions from another process, while this one serves. */
+static int rescan(struct testdev *td)
+{
+	__u64 deadline = td_now_ms() + TD_DEADLINE_MS;
+	pid_t pid = fork();
+	char path[32];
+	int status;
+
+	if (!pid) {
+		snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
+		_exit(ioctl(open(path, O_RDONLY), BLKRRPART) ? errno : 0);
+	}
+	while (waitpid(pid, &status, WNOHANG) == 0) {
+		if (td_now_ms() > deadline)
+			return -ETIME;
+		td_settle(td, 5);
+	}
+	return -WEXITSTATUS(status);
+}
+
+static int fetch_without_admin(struct testdev *td, __u16 tag)
+{
+	int ret;
+
+	set_admin(false);
+	ret = td_fetch(td, 0, tag);
+	set_admin(true);
+	return ret;
+}
+
+TEST_F(attached, partitions_are_not_looked_for_if_one_tag_is_a_users)
+{
+	struct testdev *td = &self->td;
+	int tag;
+
+	for (tag = 1; tag < td->info.queue_depth; tag++)
+		ASSERT_EQ(TD_PENDING, td_fetch(td, 0, tag));
+	ASSERT_EQ(TD_PENDING, fetch_without_admin(td, 0));
+	ASSERT_EQ(0, td_start(td));
+	EXPECT_EQ(-EINVAL, rescan(td));
+
+	/* It is the server that counts, and not the device. */
+	ASSERT_EQ(0, td_ctl(td, UBLK_U_CMD_STOP_DEV, 0));
+	td_detach(td);
+	ASSERT_EQ(0, td_serve_again(td));
+	EXPECT_EQ(0, rescan(td));
+}
+
+static int start_batch(struct tb *tb)
+{
+	tb->td->batch = tb;
+	tb_fetch(tb, 0);
+	return td_start(tb->td);
+}
+
+TEST_F(batch, partitions_are_not_looked_for_if_the_tags_are_a_users)
+{
+	struct tb *tb = &self->tb;
+
+	set_admin(false);
+	ASSERT_EQ(0, tb_prep_all(tb));
+	set_admin(true);
+	ASSERT_EQ(0, start_batch(tb));
+	EXPECT_EQ(-EINVAL, rescan(&self->td));
+}
+
+/* Who only hears of requests has not offered anything. */
+TEST_F(batch, partitions_are_looked_for_whoever_fetches)
+{
+	struct tb *tb = &self->tb;
+
+	ASSERT_EQ(0, tb_prep_all(tb));
+	set_admin(false);
+	tb_fetch(tb, 0);
+	set_admin(true);
+	ASSERT_EQ(0, start_batch(tb));
+	EXPECT_EQ(0, rescan(&self->td));
 }
 
 /* -- a scan that gets no answer -------------------------------------------- */
