@@ -501,11 +501,10 @@ struct ublk_device *ublk_dev_find(u32 id)
 	return dev;
 }
 
-/* The pid of the server as the current task may see it, -1 if it may not. */
+/* The pid of the server as the current task may see it, -1 if not, or if it is dead. */
 static pid_t ublk_dev_visible_pid(struct pid *pid)
 {
-	guard(rcu)();
-	if (!pid || !pid_task(pid, PIDTYPE_TGID))
+	if (!pid || ublk_pid_is_gone(pid))
 		return -1;
 	return pid_vnr(pid) ?: -1;
 }

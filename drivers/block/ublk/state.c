@@ -72,7 +72,13 @@ void ublk_nosrv_apply(struct ublk_device *dev, enum ublk_nosrv policy)
 	blk_mq_kick_requeue_list(dev->disk->queue);
 }
 
-static bool ublk_pid_is_gone(struct pid *pid)
+/**
+ * ublk_pid_is_gone - is there no such process any more?
+ * @pid:	the process; one that is dead but not reaped counts as gone
+ *
+ * Return: true if all of its threads are dead.
+ */
+bool ublk_pid_is_gone(struct pid *pid)
 {
 	struct task_struct *task;
 

@@ -514,6 +514,7 @@ int ublk_dev_quiesce(struct ublk_device *dev, u64 timeout_ms);
 void ublk_dev_set_state(struct ublk_device *dev, u8 state, struct pid *server);
 enum ublk_nosrv ublk_nosrv_of_live(const struct ublk_device *dev);
 void ublk_nosrv_apply(struct ublk_device *dev, enum ublk_nosrv policy);
+bool ublk_pid_is_gone(struct pid *pid);
 int ublk_server_check(struct ublk_device *dev, struct pid *pid);
 int ublk_server_may_serve(struct ublk_device *dev);
 int ublk_server_wait(struct ublk_device *dev, struct pid *pid, unsigned int stops);

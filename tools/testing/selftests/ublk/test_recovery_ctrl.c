@@ -454,6 +454,17 @@ TEST_F(spawned, info_shows_no_server_when_it_is_dead)
 	EXPECT_EQ(-1, shown_pid(td));
 }
 
+/* Its parent has not asked how it ended. */
+TEST_F(spawned, info_shows_no_server_when_it_is_a_zombie)
+{
+	struct testdev *td = &self->td;
+
+	ASSERT_EQ(0, kill(td->server, SIGKILL));
+	ASSERT_TRUE(td_wait_state(td, UBLK_S_DEV_QUIESCED));
+	EXPECT_EQ(-1, shown_pid(td));
+	EXPECT_EQ(0, td_kill_server(td));
+}
+
 TEST_F(spawned, info_does_not_show_the_next_server_before_the_end)
 {
 	struct testdev *td = &self->td;
