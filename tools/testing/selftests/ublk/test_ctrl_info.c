@@ -55,9 +55,10 @@ TEST_F(driver, features_refuse_a_short_buffer)
 
 TEST_F(driver, features_refuse_a_longer_buffer)
 {
-	char buf[9];
+	char buf[16];
 
 	EXPECT_EQ(-EINVAL, features_len(&self->td, buf, 9));
+	EXPECT_EQ(-EINVAL, features_len(&self->td, buf, 16));
 }
 
 TEST_F(driver, features_refuse_a_null_buffer)

@@ -123,6 +123,25 @@ TEST_F(attached, start_waits_for_the_last_tag)
 	EXPECT_EQ(UBLK_S_DEV_LIVE, td_state(td));
 }
 
+TEST_F(attached, disk_has_the_parameters_of_the_end_of_the_wait)
+{
+	struct testdev *td = &self->td;
+	struct ublk_ctrl ctrl;
+	int tag;
+
+	for (tag = 0; tag < 3; tag++)
+		ASSERT_EQ(TD_PENDING, td_fetch(td, 0, tag));
+	ASSERT_EQ(0, start_waiting(td));
+	td->params.basic.dev_sectors *= 2;
+	td->params.basic.max_sectors = 64;
+	ASSERT_EQ(0, ublk_ctrl_open(&ctrl));
+	ASSERT_EQ(0, ublk_set_params(&ctrl, td->id, &td->params));
+	ASSERT_EQ(TD_PENDING, td_fetch(td, 0, 3));
+	ASSERT_EQ(0, td_ctl_wait(td));
+	EXPECT_EQ(2 * TD_SIZE >> 9, td_sysfs_number(td, "size"));
+	EXPECT_EQ(32, td_sysfs_number(td, "queue/max_hw_sectors_kb"));
+}
+
 /* A task asleep in START must not outlive the signal that kills it. */
 TEST_F(attached, start_lets_its_killed_caller_go)
 {

@@ -371,6 +371,16 @@ TEST_F(live, stuck_stop_does_not_hold_up_the_life_of_another_disk)
 	td_answer(&self->td, &req, 4096);
 }
 
+TEST_F(live, stray_fetch_does_not_wait_for_a_stuck_stop)
+{
+	struct testdev *td = &self->td;
+	struct td_req req;
+
+	ASSERT_EQ(0, stuck_stop(td, &req));
+	EXPECT_EQ(-EBUSY, td_fetch(td, req.queue, req.tag));
+	EXPECT_EQ(TD_PENDING, td_answer(td, &req, 4096));
+}
+
 TEST_F(live, stuck_stop_lets_its_killed_caller_go)
 {
 	struct testdev *td = &self->td;
