@@ -580,7 +580,7 @@ TEST_F(live, fetch_on_a_polled_ring_works)
 	expect_served(_metadata, tb, clients, 3);
 }
 
-/* Before its tags are offered; only the first server of a disk may do that. */
+/* Before its tags are offered. */
 static int attach_and_fetch(struct tb *tb, struct testdev *td)
 {
 	int ret;
@@ -716,8 +716,8 @@ TEST_F(recoverable, request_in_hand_at_quiesce_may_be_answered)
 	expect_served(_metadata, tb, &client, 1);
 }
 
-/* A server that has offered its tags, but has not ended the recovery. */
-static int prepare_recovery(struct tb *tb, struct testdev *td)
+/* The next server of a disk, which has offered nothing yet. */
+static int attach_next(struct tb *tb, struct testdev *td)
 {
 	int ret = go_live_recoverable(tb, td);
 
@@ -726,8 +726,29 @@ static int prepare_recovery(struct tb *tb, struct testdev *td)
 	tb_exit(tb);
 	td_detach(td);
 	ret = td_reattach(td);
-	if (!ret)
-		ret = tb_init(tb, td, 0, TB_BUFFERS, TB_BUF_BYTES);
+	return ret ? ret : tb_init(tb, td, 0, TB_BUFFERS, TB_BUF_BYTES);
+}
+
+TB_FIXTURE(unprepared, attach_next);
+
+TEST_F(unprepared, fetch_may_come_before_prep)
+{
+	struct tb *tb = &self->tb;
+	int client;
+
+	tb_fetch(tb, 0);
+	ASSERT_EQ(0, tb_prep_all(tb));
+	ASSERT_EQ(0, tb_ctl(tb, UBLK_U_CMD_END_USER_RECOVERY, getpid()));
+	send_reads(&self->td, &client, 1);
+	ASSERT_EQ(0, tb_wait_tags(tb, 1));
+	expect_served(_metadata, tb, &client, 1);
+}
+
+/* It has offered its tags, but has not ended the recovery. */
+static int prepare_recovery(struct tb *tb, struct testdev *td)
+{
+	int ret = attach_next(tb, td);
+
 	return ret ? ret : tb_prep_all(tb);
 }
 

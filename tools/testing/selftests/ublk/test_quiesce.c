@@ -470,6 +470,7 @@ TEST_F(quiesced, quiesce_ends_the_fetches_of_a_server_that_recovers)
 	EXPECT_EQ(0, quiesce(td, 0));
 	for (tag = 0; tag < DEPTH; tag++)
 		EXPECT_EQ(-ENODEV, td_wait_end(td, 0, tag));
+	EXPECT_EQ(-EBUSY, td_end_recovery(td));
 	EXPECT_EQ(UBLK_S_DEV_QUIESCED, td_state(td));
 }
 
