@@ -45,7 +45,8 @@
  *              above len
  * -EFAULT      that path cannot be read; -ENOMEM; and what looking it up gives,
  *              -ENOENT for one
- * -EPERM       the path names something else than this device's /dev/ublkcN
+ * -EPERM       the path names something else than this device's /dev/ublkcN,
+ *              one that was removed, or one on a mount without device nodes
  * -EACCES      the caller may not read that node, or, for a command that
  *              changes the device, not read and write it
  * -EOPNOTSUPP  there is no such command (-EINVAL on an unprivileged device)
@@ -138,10 +139,10 @@
 /**
  * define UBLK_U_CMD_START_DEV - make the disk appear
  *
- * Input: data[0] = pid of the server, in the caller's pid namespace. Waits
- * until the server has fetched every tag of every queue, then creates
- * /dev/ublkbN with the stored parameters. A failed start may be repeated: the
- * fetched tags stay fetched.
+ * Input: data[0] = pid of the server, a process and not a thread of it, in the
+ * caller's pid namespace. Waits until the server has fetched every tag of every
+ * queue, then creates /dev/ublkbN with the parameters that are stored by then.
+ * A failed start may be repeated: the fetched tags stay fetched.
  *
  * Errors, in order: -EINVAL for a pid <= 0 or of nobody, or with no basic
  * parameters set;
@@ -172,8 +173,8 @@
  * define UBLK_U_CMD_SET_PARAMS - store the parameters of the next disk
  *
  * Input: addr/len = a &struct ublk_params, of which the first params.len bytes
- * are taken. Unknown bits of params.types are dropped, params.len above the
- * structure's size is cut.
+ * are taken; what lies behind them keeps the value that is stored. Unknown bits
+ * of params.types are dropped, params.len above the structure's size is cut.
  *
  * Errors, in order: -EINVAL for len <= 8 or addr 0; -EFAULT; -EINVAL for
  * params.len 0 or above len, or types 0; -EACCES while a disk exists, which
@@ -240,7 +241,9 @@
  * define UBLK_U_CMD_GET_FEATURES - which UBLK_F_* bits the driver implements
  *
  * Input: addr/len = buffer of exactly UBLK_FEATURES_LEN bytes for one __u64.
- * Needs no device and no privilege; does not sleep.
+ * There is no second word. Bits of what the kernel was built without are not
+ * set, see UBLK_F_INTEGRITY and UBLK_F_ZONED. Needs no device and no privilege;
+ * does not sleep.
  *
  * Errors: -EINVAL for another length or addr 0; -EFAULT; -EOPNOTSUPP for
  * number 0x13 in any other encoding than this one.
@@ -263,8 +266,9 @@
  * Input: data[0] = new size in sectors of 512 bytes. Users of the disk hear
  * of it by a change uevent with RESIZE=1.
  *
- * Errors: -ENODEV without a disk; -EINVAL for size 0, a size that is no
- * multiple of the logical block, or a zoned device.
+ * Errors: -ENODEV without a disk; -EINVAL for a zoned device, size 0, a size
+ * that is no multiple of the logical block, or one of 2^63 bytes or more;
+ * -EINTR. After an error the disk has its old size.
  */
 #define UBLK_U_CMD_UPDATE_SIZE		\
 	_IOWR('u', 0x15, struct ublksrv_ctrl_cmd)
@@ -280,8 +284,13 @@
  *
  * Errors: -EOPNOTSUPP without UBLK_F_QUIESCE; -ENODEV without a disk; -EBUSY
  * when the time is up or another command needs its turn; -EINTR. After an error
- * the device is as before. On a disk without a server, only idle fetch commands
- * are ended.
+ * the device is as before. On an unprivileged device 30 seconds are the most,
+ * and what 0 stands for.
+ *
+ * A disk without a server stays as it is. If the next one has opened
+ * /dev/ublkcN, it is told to go like one that serves: its idle fetch commands
+ * end, more of them are -ENODEV, and its UBLK_U_CMD_END_USER_RECOVERY is -EBUSY
+ * until it, or another, has opened /dev/ublkcN anew.
  */
 #define UBLK_U_CMD_QUIESCE_DEV		\
 	_IOWR('u', 0x16, struct ublksrv_ctrl_cmd)
@@ -307,8 +316,10 @@
  *
  * Errors: -EOPNOTSUPP without UBLK_F_SHMEM_ZC; -EFAULT; -EINVAL for unknown
  * flags, reserved bits, a length of 0 or above 4 GiB, or values off the page;
- * -ENOMEM, also above RLIMIT_MEMLOCK; -ENOSPC with 65536 buffers in place;
- * -EEXIST for a page that is registered already.
+ * -ENOMEM, also above RLIMIT_MEMLOCK without CAP_IPC_LOCK; what pinning the
+ * first pages gives, such as -EFAULT, and -EFAULT for later ones; -ENOSPC with
+ * 65536 buffers in place; -EEXIST for a page that is registered already, or
+ * twice in this buffer; -EINTR. After an error nothing is kept.
  */
 #define UBLK_U_CMD_REG_BUF		\
 	_IOWR('u', 0x18, struct ublksrv_ctrl_cmd)
@@ -432,7 +443,8 @@ struct ublk_shmem_buf_reg {
 /**
  * define UBLK_SHMEM_BUF_READ_ONLY - the server only reads this memory
  *
- * It then serves WRITE requests alone, and may be mapped read-only.
+ * It then serves WRITE and ZONE_APPEND requests alone, and may be mapped
+ * read-only.
  */
 #define UBLK_SHMEM_BUF_READ_ONLY	(1U << 0)
 
@@ -862,11 +874,15 @@ struct ublk_params {
  *
  * ============ ==============================================================
  * -EOPNOTSUPP  neither type 'u' nor, where the driver takes plain numbers,
- *              type 0; or the device is in batch mode
- * -EINVAL      no such queue or tag; no such command
+ *              type 0; in batch mode, after the next check
+ * -EINVAL      no such queue or tag
+ * -EOPNOTSUPP  the device is in batch mode; but UBLK_U_IO_REGISTER_IO_BUF
+ * -EBUSY       no such command, if it comes from the task of the tag while the
+ *              server has no request; else -EINVAL
  * ============ ==============================================================
  *
- * An error of a command completes no request and leaves the tag as it is.
+ * UBLK_U_IO_UNREGISTER_IO_BUF looks at neither queue nor tag. An error of a
+ * command completes no request and leaves the tag as it is.
  */
 
 /*
@@ -900,12 +916,16 @@ struct ublk_params {
  * this READ's data and for the next request, in copy mode. A result between 0
  * and the length of a READ or WRITE completes that part and sends the rest
  * again; it must be whole logical blocks. A READ that gives 0, and any result
- * above the length, is an I/O error; a WRITE that gives 0 counts as done.
+ * above the length, is an I/O error; a WRITE that gives 0 counts as done. A
+ * ZONE_APPEND is done with 0 or all bytes, if zone_append_lba is a place in its
+ * zone with room for them; else it is an I/O error. Any other request is done
+ * with 0 or more.
  *
  * Errors, in order: -EINVAL when another task fetched the tag; -EBUSY when the
  * server has no request to answer; -EINVAL while UBLK_U_IO_NEED_GET_DATA is
- * due, for addr 0 in copy mode, for addr set in another mode (but see
- * zone_append_lba), or for a bad &struct ublk_auto_buf_reg.
+ * due, for addr 0 in copy mode (with UBLK_F_NEED_GET_DATA only for a READ), for
+ * addr set in another mode (but see zone_append_lba), or for a bad
+ * &struct ublk_auto_buf_reg.
  */
 #define UBLK_U_IO_COMMIT_AND_FETCH_REQ	\
 	_IOWR('u', UBLK_IO_COMMIT_AND_FETCH_REQ, struct ublksrv_io_cmd)
@@ -914,7 +934,9 @@ struct ublk_params {
  * define UBLK_U_IO_NEED_GET_DATA - name the buffer of a WRITE, get its data
  *
  * Input: addr = buffer. Due after UBLK_IO_RES_NEED_GET_DATA, and only then.
- * Completes with UBLK_IO_RES_OK when the data is there.
+ * Completes with UBLK_IO_RES_OK when the data is there. A buffer to which
+ * nothing can be copied is no error: the command stays pending, and the WRITE
+ * is announced again.
  *
  * Errors, in order: -EINVAL when another task fetched the tag; -EBUSY when the
  * server has no request; -EINVAL when no data is due.
@@ -955,9 +977,11 @@ struct ublk_params {
  * Input: a &struct ublk_batch_io in sqe->cmd, its elements at sqe->addr. All
  * tags are taken, or none. From any task.
  *
- * Errors: -EINVAL for the queue; -E2BIG for more elements than tags; -EINVAL
- * for flags, element size, a tag, or a missing buffer; -ENOMEM; -EFAULT; then
- * as UBLK_U_IO_FETCH_REQ.
+ * Errors, in order: -EINVAL for the queue; -E2BIG for more elements than tags;
+ * -EINVAL for flags or element size; -ENOMEM; -EFAULT; then, element by
+ * element, -EINVAL for a tag that does not exist or a missing buffer; -ENODEV
+ * when the device is stopping; -EBUSY when all tags are offered; -EINVAL when
+ * this one is.
  */
 #define UBLK_U_IO_PREP_IO_CMDS		\
 	_IOWR('u', 0x25, struct ublk_batch_io)
@@ -969,8 +993,9 @@ struct ublk_params {
  * the first bad one. The CQE's res is the number of payload bytes used up; the
  * rest has to be sent again. From any task.
  *
- * Errors, when the first element is bad: as UBLK_U_IO_PREP_IO_CMDS; -EBUSY
- * for a tag without a request.
+ * Errors, in order: as UBLK_U_IO_PREP_IO_CMDS up to the element size; then,
+ * when it is the first element that is bad, -EFAULT; -EINVAL for a tag that
+ * does not exist or a missing buffer; -EBUSY for a tag without a request.
  */
 #define UBLK_U_IO_COMMIT_IO_CMDS	\
 	_IOWR('u', 0x26, struct ublk_batch_io)
@@ -981,9 +1006,10 @@ struct ublk_params {
  * A multishot command (IORING_URING_CMD_MULTISHOT) with a buffer group. Each
  * CQE has put tags, as __u16, into one buffer; res counts their bytes.
  *
- * Errors: -EINVAL for the queue, for a command that is not multishot, for
- * flags, or for elem_bytes other than 2; -ENOMEM. The last CQE has -ENOBUFS
- * when buffers or CQ entries have run out, -ENODEV when the device is stopping.
+ * Errors, in order: -EINVAL for the queue, for a command that is not multishot,
+ * for flags, or for elem_bytes other than 2; -ENODEV when the device is
+ * stopping. The last CQE has -ENOBUFS when buffers or CQ entries have run out,
+ * -ENODEV when the device is stopping or the ring goes.
  */
 #define UBLK_U_IO_FETCH_IO_CMDS		\
 	_IOWR('u', 0x27, struct ublk_batch_io)
