@@ -90,6 +90,55 @@ TEST_F(driver, pinned_module_cannot_be_unloaded)
 	EXPECT_TRUE(errno == EAGAIN || errno == EBUSY || errno == EWOULDBLOCK);
 }
 
+/* What the partition scan, or udev, reads first. */
+static struct td_req kept;
+
+static bool keep(struct testdev *td, const struct td_req *req)
+{
+	kept = *req;
+	return true;
+}
+
+/* A live disk that nobody has open; the pages of a request are lent to @ring. */
+static int lend_to(struct io_uring *ring, struct testdev *td)
+{
+	__u64 deadline = td_now_ms() + TD_DEADLINE_MS;
+	int ret = io_uring_queue_init(4, ring, 0);
+
+	if (!ret)
+		ret = io_uring_register_buffers_sparse(ring, 1);
+	td->info.flags = UBLK_F_SUPPORT_ZERO_COPY;
+	td->aside = keep;
+	if (!ret)
+		ret = td_add_fetched(td);
+	if (!ret)
+		ret = td_start(td);
+	while (!ret && !kept.sectors)
+		ret = td_pump(td, deadline) ? 0 : -ETIME;
+	return ret ? ret : td_io_cmd_on(ring, td->cdev, UBLK_U_IO_REGISTER_IO_BUF,
+					kept.queue, kept.tag, 0, 0);
+}
+
+/* The server is gone, its control node and ublkcN are closed. */
+TEST_F(driver, end_of_a_server_that_waits_pins_the_module)
+{
+	struct testdev *td = &self->td;
+	struct io_uring ring;
+	int one = 1, none = 0;
+
+	REQUIRE_MODULE();
+	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
+	ASSERT_EQ(0, lend_to(&ring, td));
+	td_detach(td);
+	ublk_ctrl_close(&td->ctrl);
+	/* More if it is udev that reads. */
+	td_poll_until(is_back_to, &one);
+	EXPECT_EQ(-1, syscall(SYS_delete_module, "ublk_drv", O_NONBLOCK));
+	EXPECT_EQ(EWOULDBLOCK, errno);
+	io_uring_queue_exit(&ring);
+	EXPECT_TRUE(td_poll_until(is_back_to, &none));
+}
+
 /*
  * Takes the module away and brings it back from the file that UBLK_MODULE
  * names, as only its owner knows which file that is.
