@@ -219,14 +219,11 @@ static int ublk_commit_elem(const struct ublk_commit *c, const struct ublk_elem 
 
 	if (!slot)
 		return -EINVAL;
-	if (!ublk_slot_take(q, slot, UBLK_SLOT_SERVER))
+	if (!ublk_slot_take_answer(q, slot, elem->result, elem->addr, c->ends))
 		return -EBUSY;
 
 	if (q->mode == UBLK_MODE_AUTO)
 		ublk_auto_take_back(slot, c->cmd, c->issue_flags);
-	WRITE_ONCE(slot->copier, current);
-	ublk_slot_answer(q, slot, elem->result, elem->addr, c->ends);
-	WRITE_ONCE(slot->copier, NULL);
 	slot->buf = elem->buf;
 	if (ublk_slot_rearm(c->s, q, slot, true, c->issue_flags))
 		ublk_slot_finish_soon(q, slot, c->ends);

@@ -136,18 +136,33 @@ static unsigned int ublk_copy_ubuf(struct request *rq, int direction, u64 addr,
 	return done;
 }
 
+static unsigned int ublk_copy_server(struct request *rq, int direction, u64 addr,
+				     unsigned int len, bool may_fault)
+{
+	unsigned int copied;
+
+	if (may_fault)
+		return ublk_copy_ubuf(rq, direction, addr, len);
+	pagefault_disable();
+	copied = ublk_copy_ubuf(rq, direction, addr, len);
+	pagefault_enable();
+	return copied;
+}
+
 /**
  * ublk_copy_to_server - give the server the data of a WRITE
  * @rq:		request whose data is copied, from its first byte on
  * @addr:	address in the current task's memory
  * @len:	bytes to copy, at most the length of @rq
+ * @may_fault:	or copy only what is in memory
  *
- * Context: may fault and so sleep, for as long as the memory's owner likes.
+ * Context: with @may_fault sleeps for as long as the memory's owner likes.
  * Return: bytes copied.
  */
-unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len)
+unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len,
+				 bool may_fault)
 {
-	return ublk_copy_ubuf(rq, ITER_DEST, addr, len);
+	return ublk_copy_server(rq, ITER_DEST, addr, len, may_fault);
 }
 
 /**
@@ -155,13 +170,15 @@ unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len)
  * @rq:		request whose memory is filled, from its first byte on
  * @addr:	address in the current task's memory
  * @len:	bytes to copy, at most the length of @rq
+ * @may_fault:	or copy only what is in memory
  *
  * What follows the bytes copied may be zeroed.
  *
- * Context: may fault and so sleep, for as long as the memory's owner likes.
+ * Context: with @may_fault sleeps for as long as the memory's owner likes.
  * Return: bytes copied.
  */
-unsigned int ublk_copy_from_server(struct request *rq, u64 addr, unsigned int len)
+unsigned int ublk_copy_from_server(struct request *rq, u64 addr, unsigned int len,
+				   bool may_fault)
 {
-	return ublk_copy_ubuf(rq, ITER_SOURCE, addr, len);
+	return ublk_copy_server(rq, ITER_SOURCE, addr, len, may_fault);
 }

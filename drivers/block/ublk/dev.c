@@ -150,6 +150,7 @@ static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int
 	q->stride = dev->info.io_desc_size;
 	q->mode = ublk_dev_mode(dev);
 	q->get_data = ublk_dev_has(dev, UBLK_F_NEED_GET_DATA);
+	q->unprivileged = ublk_dev_has(dev, UBLK_F_UNPRIVILEGED_DEV);
 	q->shmem = dev->shmem;
 	q->armed_word = UBLK_GATE_CLOSED;
 	init_llist_head(&q->pending);

@@ -344,14 +344,13 @@ static bool ublk_batch_deliver(struct ublk_session *s, struct ublk_fetch *f, u16
 	struct ublk_queue *q = f->q;
 	struct ublk_slot *slot = &q->slots[tag];
 
+	if (unlikely(q->unprivileged))
+		ublk_touch_buf(slot, slot->buf);
 	/* Taken by a sweep since. */
 	if (!ublk_slot_take(q, slot, UBLK_SLOT_QUEUED))
 		return false;
-	if (q->mode == UBLK_MODE_COPY)
-		WRITE_ONCE(slot->copier, current);
 	if (!ublk_deliver_prepare(s, q, slot, ublk_fetch_cmd(f), issue_flags))
 		return false;
-	WRITE_ONCE(slot->copier, NULL);
 	ublk_slot_pass(q, slot, UBLK_SLOT_SERVER, slot->lent);
 	return true;
 }

@@ -6,6 +6,7 @@
 #include <linux/blk-integrity.h>
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
+#include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -56,28 +57,31 @@ static void ublk_slot_done(struct ublk_slot *slot, unsigned int bytes)
 static unsigned int ublk_copy_answer(struct request *rq, u64 addr, unsigned int len,
 				     struct io_comp_batch *ends)
 {
-	unsigned int copied;
-
 	if (ends && !rq_list_empty(&ends->req_list)) {
-		pagefault_disable();
-		copied = ublk_copy_from_server(rq, addr, len);
-		pagefault_enable();
-		if (copied == len)
-			return copied;
+		if (ublk_copy_from_server(rq, addr, len, false) == len)
+			return len;
 		ublk_ends_flush(ends);
 	}
-	return ublk_copy_from_server(rq, addr, len);
+	return ublk_copy_from_server(rq, addr, len, true);
 }
 
 /*
  * Copy mode: the answer to a READ comes with its data. A server that is killed over
  * that has not answered.
  */
-static void ublk_slot_answer_copy(struct ublk_slot *slot, unsigned int bytes, u64 addr,
-				  struct io_comp_batch *ends)
+static void ublk_slot_answer_copy(struct ublk_queue *q, struct ublk_slot *slot,
+				  unsigned int bytes, u64 addr, struct io_comp_batch *ends)
 {
 	struct request *rq = slot->rq;
 	unsigned int copied;
+
+	if (q->unprivileged) {
+		if (ublk_copy_from_server(rq, addr, bytes, false) == bytes)
+			ublk_slot_done(slot, bytes);
+		else
+			slot->end = UBLK_END_OPEN;
+		return;
+	}
 
 	copied = ublk_copy_answer(rq, addr, bytes, ends);
 	if (copied < bytes) {
@@ -98,24 +102,13 @@ static void ublk_slot_answer_rw(struct ublk_queue *q, struct ublk_slot *slot,
 	else if (slot->op == UBLK_IO_OP_WRITE)
 		ublk_slot_done(slot, bytes ?: slot->len);	/* 0 stands for all */
 	else if (q->mode == UBLK_MODE_COPY && !slot->in_shmem)
-		ublk_slot_answer_copy(slot, bytes, addr, ends);
+		ublk_slot_answer_copy(q, slot, bytes, addr, ends);
 	else
 		ublk_slot_done(slot, bytes);
 }
 
-/**
- * ublk_slot_answer - settle how a request ends, by its server's answer
- * @q:		queue of the slot
- * @slot:	BUSY slot of the request
- * @result:	bytes or a negative errno, as the server says
- * @addr:	copy mode: where the data of a READ is, in the current task's memory;
- *		for a ZONE_APPEND, the sector at which its data begins
- * @ends:	requests to end before this waits for a fault, or NULL
- *
- * Context: may fault and so sleep.
- */
-void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, u64 addr,
-		      struct io_comp_batch *ends)
+static void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result,
+			     u64 addr, struct io_comp_batch *ends)
 {
 	if (result < 0) {
 		ublk_slot_fail(slot, errno_to_blk_status(result));
@@ -135,6 +128,53 @@ void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, 
 		break;
 	}
 	ublk_slot_settle(slot, BLK_STS_OK, blk_rq_bytes(slot->rq));
+}
+
+/*
+ * Have the data of an answer brought into memory. An unprivileged server's may be in
+ * a file of its own FUSE, which takes as long as it likes while no signal helps. So
+ * the slot is the server's meanwhile: the timeout can take it. Returns the blocks that
+ * can be had, in bytes.
+ */
+static s32 ublk_touch_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 bytes,
+			     u64 addr, struct io_comp_batch *ends)
+{
+	unsigned int block = queue_logical_block_size(slot->rq->q);
+
+	ublk_slot_pass(q, slot, UBLK_SLOT_SERVER, 0);
+	if (ends)
+		ublk_ends_flush(ends);
+	bytes -= fault_in_readable(u64_to_user_ptr(addr), bytes);
+	return round_down(bytes, block);
+}
+
+/**
+ * ublk_slot_take_answer - take a slot from its server, with the answer
+ * @q:		queue of the slot
+ * @slot:	slot of the request; settled how that ends, on return
+ * @result:	bytes or a negative errno, as the server says
+ * @addr:	copy mode: where the data of a READ is, in the current task's memory;
+ *		for a ZONE_APPEND, the sector at which its data begins
+ * @ends:	requests to end before this waits for a fault, or NULL
+ *
+ * Context: may fault and so sleep.
+ * Return: true if the slot is BUSY; false if the server does not own it, or not any
+ * more.
+ */
+bool ublk_slot_take_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result,
+			   u64 addr, struct io_comp_batch *ends)
+{
+	while (ublk_slot_take(q, slot, UBLK_SLOT_SERVER)) {
+		ublk_slot_answer(q, slot, result, addr, ends);
+		if (likely(slot->end != UBLK_END_OPEN))
+			return true;
+
+		result = ublk_touch_answer(q, slot, result, addr, ends);
+		if (fatal_signal_pending(current))
+			break;
+		cond_resched();
+	}
+	return false;
 }
 
 /*

@@ -16,6 +16,7 @@
  */
 #include <linux/blk-mq.h>
 #include <linux/nospec.h>
+#include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 
 #include "io.h"
@@ -139,8 +140,6 @@ static void ublk_deliver_retry(struct ublk_session *s, struct ublk_queue *q,
 {
 	struct request *rq = slot->rq;
 
-	if (q->batch)
-		WRITE_ONCE(slot->copier, NULL);
 	/* Copy mode has no references, so there is nothing to finish. */
 	ublk_slot_rearm(s, q, slot, false, issue_flags);
 	ublk_rq_repeat(rq, UBLK_COPY_RETRY_MS);
@@ -156,7 +155,7 @@ static bool ublk_deliver_data(struct ublk_queue *q, struct ublk_slot *slot, u64 
 	struct request *rq = slot->rq;
 	unsigned int copied;
 
-	copied = ublk_copy_to_server(rq, addr, slot->len);
+	copied = ublk_copy_to_server(rq, addr, slot->len, !q->unprivileged);
 	if (likely(copied == slot->len))
 		return true;
 
@@ -199,6 +198,20 @@ static bool ublk_slot_wants_get_data(const struct ublk_queue *q,
 }
 
 /**
+ * ublk_touch_buf - have the memory for the data of a WRITE brought in
+ * @slot:	slot that only a sweep can take from the current task
+ * @addr:	the memory
+ *
+ * An unprivileged server's may be in a file of its own FUSE, see ublk_touch_answer():
+ * so this comes before the slot is BUSY, and then the copy does not fault.
+ */
+void ublk_touch_buf(const struct ublk_slot *slot, u64 addr)
+{
+	if (slot->op == UBLK_IO_OP_WRITE && !slot->in_shmem)
+		fault_in_safe_writeable(u64_to_user_ptr(addr), slot->len);
+}
+
+/**
  * ublk_deliver_prepare_data - do for a request's data what comes before delivery,
  * if there is anything to do: see ublk_deliver_prepare()
  * @s:		the session
@@ -231,6 +244,8 @@ static void ublk_deliver(struct ublk_session *s, struct ublk_queue *q,
 	struct io_uring_cmd *cmd = slot->cmd;
 	bool get_data;
 
+	if (unlikely(q->unprivileged) && !late && !q->get_data)
+		ublk_touch_buf(slot, slot->buf);
 	/* Taken by a sweep since: only the command is left to hand back. */
 	if (!ublk_slot_take(q, slot, UBLK_SLOT_QUEUED)) {
 		slot->cmd = NULL;
@@ -369,12 +384,11 @@ static int ublk_io_commit(struct ublk_session *s, struct ublk_queue *q,
 		return -EINVAL;
 	if (!ublk_io_buf_ok(q, args, ublk_commit_addr_is_free(q, slot)))
 		return -EINVAL;
-	if (!ublk_slot_take(q, slot, UBLK_SLOT_SERVER))
+	if (!ublk_slot_take_answer(q, slot, args->result, args->addr, NULL))
 		return -EBUSY;
 
 	if (q->mode == UBLK_MODE_AUTO)
 		ublk_auto_take_back(slot, cmd, issue_flags);
-	ublk_slot_answer(q, slot, args->result, args->addr, NULL);
 
 	ublk_slot_hold(q, slot, cmd, ublk_io_buf(q, args), issue_flags);
 	if (ublk_slot_rearm(s, q, slot, true, issue_flags))
@@ -393,6 +407,8 @@ static int ublk_io_get_data(struct ublk_session *s, struct ublk_queue *q,
 		return ret;
 	if (ublk_slot_state(slot) == UBLK_SLOT_SERVER)
 		return -EINVAL;
+	if (unlikely(q->unprivileged))
+		ublk_touch_buf(slot, args->addr);
 	if (!ublk_slot_take(q, slot, UBLK_SLOT_NEED_DATA))
 		return -EBUSY;
 

@@ -17,6 +17,7 @@ int ublk_mq_init_hctx(struct blk_mq_hw_ctx *hctx, void *driver_data, unsigned in
 void ublk_cmd_abort(struct io_uring_cmd *cmd);
 void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw);
 bool ublk_tw_is_late(io_tw_token_t tw);
+void ublk_touch_buf(const struct ublk_slot *slot, u64 addr);
 bool ublk_deliver_prepare_data(struct ublk_session *s, struct ublk_queue *q,
 			       struct ublk_slot *slot, struct io_uring_cmd *cmd,
 			       unsigned int issue_flags);
@@ -29,8 +30,8 @@ u32 ublk_desc_op_flags(const struct ublk_slot *slot);
 void ublk_slot_describe(struct ublk_queue *q, struct ublk_slot *slot);
 
 /* finish.c */
-void ublk_slot_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result, u64 addr,
-		      struct io_comp_batch *ends);
+bool ublk_slot_take_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 result,
+			   u64 addr, struct io_comp_batch *ends);
 void ublk_slot_fail(struct ublk_slot *slot, blk_status_t status);
 void ublk_slot_finish(struct ublk_queue *q, struct ublk_slot *slot);
 void ublk_rq_repeat(struct request *rq, unsigned int delay_ms);

@@ -187,13 +187,6 @@ static bool ublk_process_is_dying(struct pid *pid)
 		(READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT);
 }
 
-static void ublk_timeout_kill(struct pid *server, struct task_struct *copier)
-{
-	kill_pid(server, SIGKILL, 1);
-	if (copier)
-		send_sig(SIGKILL, copier, 1);
-}
-
 /*
  * Batch mode: any task of the server may answer any tag, so what counts is the death
  * of the process. While several processes serve, one of them may still answer; an
@@ -209,7 +202,7 @@ static bool ublk_timeout_batch(struct ublk_session *s, struct ublk_queue *q, int
 	bool dying = ublk_process_is_dying(server);
 
 	if (unprivileged)
-		ublk_timeout_kill(server, READ_ONCE(slot->copier));
+		kill_pid(server, SIGKILL, 1);
 	if (ublk_slot_state(slot) == UBLK_SLOT_QUEUED)
 		ublk_batch_nudge(q);
 	if (!dying || (READ_ONCE(s->shared) && !unprivileged))

@@ -127,11 +127,13 @@ struct ublk_shmem_run;
  *			left goes through the queue again
  * @UBLK_END_UNDELIVERED: without its server, which has not heard of it
  * @UBLK_END_DELIVERED:	without its server, which may have carried it out
+ * @UBLK_END_OPEN:	not settled, for the data of the answer has to be in memory first
  */
 enum ublk_end {
 	UBLK_END_ANSWERED,
 	UBLK_END_UNDELIVERED,
 	UBLK_END_DELIVERED,
+	UBLK_END_OPEN,
 };
 
 /**
@@ -168,8 +170,6 @@ enum ublk_mode {
  * @ring:	the ring of @cmd, or that the pages are registered with; to compare,
  *		never to follow
  * @next:	next slot of a chain handed to the same task
- * @copier:	in batch mode, the task that may be copying the data; for the timeout
- *		handler, which has RCU only
  * @pending:	the same place, while on ublk_queue::pending
  * @tag:	the tag
  * @op:		UBLK_IO_OP_* of @rq
@@ -182,8 +182,9 @@ enum ublk_mode {
  * All fields but @word belong to whoever moved the slot to UBLK_SLOT_BUSY, with these
  * exceptions. Until the chain is handed over, @next belongs to the submitter. With a
  * reference, or as the server's task while the state is UBLK_SLOT_SERVER, @rq, @len
- * and @op may be read. @task and @copier are read by the timeout handler, @in_shmem
- * and @shmem_index by UNREG_BUF, without any right: they may be out of date.
+ * and @op may be read; as the task that the request is on its way to, @buf, too.
+ * @task is read by the timeout handler, @in_shmem and @shmem_index by UNREG_BUF,
+ * without any right: they may be out of date.
  */
 struct ublk_slot {
 	atomic_t		word;
@@ -195,7 +196,6 @@ struct ublk_slot {
 	void			*ring;
 	union {
 		struct ublk_slot	*next;
-		struct task_struct	*copier;
 		struct llist_node	pending;
 	};
 	u16			tag;
@@ -225,6 +225,7 @@ struct ublk_rq_pdu {
  * @depth:	number of tags
  * @mode:	who moves the data
  * @get_data:	WRITEs are delivered in two steps (UBLK_F_NEED_GET_DATA)
+ * @unprivileged: no copy waits for a fault (UBLK_F_UNPRIVILEGED_DEV)
  * @stride:	bytes from one descriptor to the next
  * @descs:	descriptors, vmalloc'ed, mapped read-only by the server; the
  *		driver never reads them
@@ -241,6 +242,7 @@ struct ublk_queue {
 	u16			depth;
 	enum ublk_mode		mode;
 	bool			get_data;
+	bool			unprivileged;
 	u32			stride;
 	void			*descs;
 	struct ublk_slot	*slots __counted_by_ptr(depth);
@@ -564,8 +566,10 @@ int ublk_ch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
 /* buf.c */
 bool ublk_copy_part(struct bio_vec bv, size_t *skip, struct iov_iter *iter);
 size_t ublk_copy(struct request *rq, size_t skip, struct iov_iter *iter);
-unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len);
-unsigned int ublk_copy_from_server(struct request *rq, u64 addr, unsigned int len);
+unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len,
+				 bool may_fault);
+unsigned int ublk_copy_from_server(struct request *rq, u64 addr, unsigned int len,
+				   bool may_fault);
 
 /* ucopy.c */
 ssize_t ublk_ch_rw(struct kiocb *iocb, struct iov_iter *iter);

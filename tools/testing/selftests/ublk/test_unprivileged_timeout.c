@@ -3,7 +3,9 @@
  * A server has all the time it wants, unless it is an ordinary user's: then a
  * request that is older than the queue's timeout is its end.
  */
+#include <linux/fuse.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -278,6 +280,178 @@ TEST_F_TIMEOUT(dodger, is_killed, 60)
 			  TD_AREA, 0);
 	EXPECT_TRUE(is_killed(&td->server, KILL_MS));
 	EXPECT_GT(0, td_wait(td, client));
+}
+
+/* -- a server that cannot be killed ---------------------------------------- */
+
+/*
+ * Its memory is in a file of a FUSE whose daemon does not answer. Who waits for that,
+ * in a page fault, is not woken by any signal. Shared with the server: where the file
+ * is, when it is wanted for memory, and that it is there.
+ */
+static struct {
+	char path[32];
+	bool wanted;
+	bool there;
+} *slow;
+
+static void fuse_reply(int fd, __u64 unique, int error, void *data, size_t len)
+{
+	struct fuse_out_header out = {
+		.len = sizeof(out) + len, .error = error, .unique = unique,
+	};
+	struct iovec iov[] = { { &out, sizeof(out) }, { data, len } };
+
+	if (writev(fd, iov, 2) < 0)
+		_exit(1);
+}
+
+static void fuse_answer(int fd, const struct fuse_in_header *in)
+{
+	struct fuse_init_out init = {
+		.major = FUSE_KERNEL_VERSION, .minor = FUSE_KERNEL_MINOR_VERSION,
+		.max_write = 4096,
+	};
+	struct fuse_attr_out attr = {
+		.attr_valid = 3600,
+		.attr = { .ino = 1, .size = TD_SIZE, .mode = S_IFREG | 0600, .nlink = 1 },
+	};
+	struct fuse_open_out open = { };
+
+	switch (in->opcode) {
+	case FUSE_INIT:
+		fuse_reply(fd, in->unique, 0, &init, sizeof(init));
+		break;
+	case FUSE_GETATTR:
+		fuse_reply(fd, in->unique, 0, &attr, sizeof(attr));
+		break;
+	case FUSE_OPEN:
+		fuse_reply(fd, in->unique, 0, &open, sizeof(open));
+		break;
+	case FUSE_READ:
+	case FUSE_INTERRUPT:
+	case FUSE_FORGET:
+	case FUSE_BATCH_FORGET:
+		break;
+	default:
+		fuse_reply(fd, in->unique, -EOPNOTSUPP, NULL, 0);
+	}
+}
+
+static void run_fuse(int fd)
+{
+	static char request[FUSE_MIN_READ_BUFFER];
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (read(fd, request, sizeof(request)) > 0)
+		fuse_answer(fd, (void *)request);
+	_exit(0);
+}
+
+/* The daemon goes with the device, and everything that waits for it. */
+static int mount_slow_file(struct testdev *td)
+{
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC), ret;
+	char options[64];
+
+	if (fd < 0)
+		return -errno;
+	sprintf(options, "fd=%d,rootmode=100000,user_id=0,group_id=0", fd);
+	sprintf(slow->path, "/tmp/ublk-slow-XXXXXX");
+	close(mkstemp(slow->path));
+	ret = mount("ublk-test", slow->path, "fuse", 0, options) ? -errno : 0;
+	if (!ret)
+		td->heir_pid = fork();
+	if (!ret && !td->heir_pid)
+		run_fuse(fd);
+	close(fd);
+	return ret;
+}
+
+/* All but the end of each buffer is there, so that small requests can be served. */
+static int map_slow_bufs(struct testdev *td)
+{
+	int fd = open(slow->path, O_RDONLY | O_CLOEXEC), tag;
+	struct stat st;
+
+	/* Or nobody has asked how long it is. */
+	if (fstat(fd, &st) || !st.st_size)
+		return -EIO;
+	for (tag = 0; tag < td->info.queue_depth; tag++) {
+		char *end = td_buf(td, 0, tag) + TD_BUF_BYTES - 4096;
+
+		if (mmap(end, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd,
+			 tag * 4096) == MAP_FAILED)
+			return -errno;
+		madvise(end, 4096, MADV_RANDOM);
+	}
+	return 0;
+}
+
+static int answer_all(struct testdev *td)
+{
+	td->answer_all = true;
+	return 0;
+}
+
+static void serve_until_stuck(struct testdev *td)
+{
+	if (slow->wanted && !slow->there) {
+		if (map_slow_bufs(td))
+			_exit(1);
+		slow->there = true;
+	}
+	td_settle(td, 10);
+}
+
+static bool is_slow(void *arg)
+{
+	return slow->there;
+}
+
+FIXTURE(stuck)
+{
+	struct testdev td;
+};
+
+FIXTURE_VARIANT(stuck)
+{
+	__u64 flags;
+	bool reads;
+};
+
+TD_FIXTURE_OPS(stuck, td_no_device);
+
+FIXTURE_VARIANT_ADD(stuck, read) { .reads = true };
+FIXTURE_VARIANT_ADD(stuck, write) { };
+FIXTURE_VARIANT_ADD(stuck, get_data) { .flags = UBLK_F_NEED_GET_DATA };
+
+TEST_F_TIMEOUT(stuck, server_does_not_keep_a_request, 60)
+{
+	struct dodge dodge = { variant->flags, answer_all, serve_until_stuck };
+	char *buf = td_page_buf(TD_BUF_BYTES, 1);
+	struct testdev *td = &self->td;
+	int client, ret;
+
+	slow = mmap(NULL, sizeof(*slow), PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, slow);
+	ret = mount_slow_file(td);
+	if (ret == -ENOENT || ret == -ENODEV)
+		SKIP(return, "kernel without FUSE");
+	ASSERT_EQ(0, ret);
+	ret = spawn_dodger(td, &dodge);
+	slow->wanted = true;
+	if (!ret && !td_poll_until(is_slow, NULL))
+		ret = -ETIME;
+	umount2(slow->path, MNT_DETACH);
+	unlink(slow->path);
+	ASSERT_EQ(0, ret);
+	client = variant->reads ? td_read(td, buf, TD_BUF_BYTES, TD_AREA) :
+				  td_write(td, buf, TD_BUF_BYTES, TD_AREA, 0);
+	EXPECT_EQ(-EIO, td_wait(td, client));
+	/* It was told to die, and cannot. */
+	EXPECT_EQ(0, waitpid(td->server, NULL, WNOHANG));
 }
 
 TEST_HARNESS_MAIN
