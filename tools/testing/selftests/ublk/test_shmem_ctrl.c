@@ -213,7 +213,7 @@ TEST_F(device, untouched_memory_is_registered_page_by_page)
 
 #define MANY	2048U
 
-/* Enough for trees to grow and to shrink; to take all 65536 would last minutes. */
+/* Enough for trees to grow and to shrink. */
 TEST_F(device, many_buffers_come_and_go)
 {
 	struct testdev *td = &self->td;
@@ -229,6 +229,21 @@ TEST_F(device, many_buffers_come_and_go)
 		ASSERT_EQ(i, reg_pages(td, mem + i * PAGE, 1));
 	/* Then the device goes, with all of them. */
 	EXPECT_EQ(0, unreg(td, MANY - 1));
+}
+
+#define MOST	65536U
+
+TEST_F_TIMEOUT(device, register_ends_at_65536_buffers, 300)
+{
+	struct testdev *td = &self->td;
+	char *mem = td_page_buf((MOST + 1) * PAGE, 0);
+	unsigned int i;
+
+	for (i = 0; i < MOST; i++)
+		ASSERT_EQ(i, reg_pages(td, mem + i * PAGE, 1));
+	EXPECT_EQ(-ENOSPC, reg_pages(td, mem + MOST * PAGE, 1));
+	ASSERT_EQ(0, unreg(td, MOST / 2));
+	EXPECT_EQ(MOST / 2, reg_pages(td, mem + MOST * PAGE, 1));
 }
 
 /* -- pins ------------------------------------------------------------------ */
