@@ -97,6 +97,7 @@ static void ublk_queue_free(struct ublk_queue *q)
 {
 	if (!q)
 		return;
+	ublk_coalesce_exit(&q->coalesce);
 	vfree(q->descs);
 	kvfree(q->batch);
 	kvfree(q->slots);
@@ -130,6 +131,7 @@ static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int
 	q = kzalloc_node(sizeof(*q), GFP_KERNEL_ACCOUNT, node);
 	if (!q)
 		return NULL;
+	ublk_coalesce_init(&q->coalesce);
 	/* A cache line each. */
 	BUILD_BUG_ON(sizeof(*q->slots) != 64);
 	q->slots = kvcalloc_node(depth, sizeof(*q->slots),

@@ -177,6 +177,29 @@ static void ublk_batch_push(struct ublk_queue *q, const u16 *tags, unsigned int 
 	ublk_fetch_wake(f);
 }
 
+/* Append the tag of a request that may wait for others. */
+static void ublk_batch_push_later(struct ublk_queue *q, u16 tag)
+{
+	struct ublk_batch *b = q->batch;
+	bool first;
+
+	scoped_guard(spinlock, &b->lock) {
+		first = b->head == b->tail;
+		b->tags[b->tail++ & b->mask] = tag;
+	}
+	if (first)
+		ublk_coalesce_start(&q->coalesce);
+}
+
+/**
+ * ublk_batch_wake - see to it that a fetch command looks into the FIFO
+ * @q:		queue of a device in batch mode
+ */
+void ublk_batch_wake(struct ublk_queue *q)
+{
+	ublk_batch_push(q, NULL, 0);
+}
+
 /* Take up to @max tags out of the FIFO. */
 static unsigned int ublk_batch_pop(struct ublk_fetch *f, u16 *tags, unsigned int max)
 {
@@ -301,7 +324,10 @@ static blk_status_t ublk_batch_queue_rq(struct blk_mq_hw_ctx *hctx,
 		return BLK_STS_IOERR;
 	if (!ublk_rq_dispatch(q, bd->rq, op))
 		return ublk_rq_unserved(q, bd->rq);
-	ublk_batch_push(q, &tag, 1);
+	if (bd->last && ublk_coalesce(q))
+		ublk_batch_push_later(q, tag);
+	else
+		ublk_batch_push(q, &tag, 1);
 	return BLK_STS_OK;
 }
 
@@ -508,6 +534,7 @@ static void ublk_fetch_tw(struct io_tw_req tw_req, io_tw_token_t tw)
 	struct ublk_fetch *f = ublk_fetch_of(cmd);
 	unsigned int rounds = UBLK_FETCH_ROUNDS;
 
+	ublk_coalesce_server_runs(f->q);
 	do {
 		/* Somebody else's memory may be here, or none. */
 		if (f->canceled || ublk_tw_is_late(tw)) {

@@ -281,12 +281,18 @@ void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw)
 	struct io_uring_cmd *cmd = io_uring_cmd_from_tw(tw_req);
 	struct ublk_session *s = cmd->file->private_data;
 	struct ublk_slot *slot = ublk_io_pdu(cmd)->slot;
+	struct ublk_queue *q = ublk_io_pdu(cmd)->q;
 	bool late = ublk_tw_is_late(tw);
+
+	ublk_coalesce_server_runs(q);
+	/* Nobody has to wake this task for what waits there. */
+	if (!llist_empty(&q->coalesce.waiting))
+		ublk_queue_wake_server(q);
 
 	while (slot) {
 		struct ublk_slot *next = slot->next;
-		struct ublk_queue *q = ublk_io_pdu(slot->cmd)->q;
 
+		q = ublk_io_pdu(slot->cmd)->q;
 		ublk_deliver(s, q, slot, late || fatal_signal_pending(current));
 		slot = next;
 	}

@@ -11,7 +11,12 @@
 /* submit.c */
 bool ublk_rq_dispatch(struct ublk_queue *q, struct request *rq, int op);
 blk_status_t ublk_rq_unserved(struct ublk_queue *q, struct request *rq);
+void ublk_queue_wake_server(struct ublk_queue *q);
 int ublk_mq_init_hctx(struct blk_mq_hw_ctx *hctx, void *driver_data, unsigned int index);
+
+/* coalesce.c */
+void ublk_coalesce_start(struct ublk_coalesce *c);
+bool ublk_coalesce_more(struct ublk_coalesce *c);
 
 /* io.c */
 void ublk_cmd_abort(struct io_uring_cmd *cmd);
@@ -39,6 +44,25 @@ void ublk_slot_finish_soon(struct ublk_queue *q, struct ublk_slot *slot,
 			   struct io_comp_batch *ends);
 void ublk_ends_flush(struct io_comp_batch *ends);
 void ublk_slot_finish_plugged(struct ublk_queue *q, struct ublk_slot *slot);
+
+/* May a request that comes alone wait for others? See ublk_coalesce_more(). */
+static __always_inline bool ublk_coalesce(struct ublk_queue *q)
+{
+	return READ_ONCE(q->coalesce.cpu) == raw_smp_processor_id() &&
+		ublk_coalesce_more(&q->coalesce);
+}
+
+/* The server runs, here, and is about to take all that waits. */
+static inline void ublk_coalesce_server_runs(struct ublk_queue *q)
+{
+	struct ublk_coalesce *c = &q->coalesce;
+	int cpu = raw_smp_processor_id();
+
+	if (c->cpu != cpu)
+		WRITE_ONCE(c->cpu, cpu);
+	if (c->nr)
+		c->nr = 0;
+}
 
 /* For most requests there is nothing to do before the server hears of them. */
 static inline bool ublk_deliver_prepare(struct ublk_session *s, struct ublk_queue *q,

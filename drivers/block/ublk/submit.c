@@ -69,7 +69,8 @@ static void ublk_chains_add(struct ublk_chains *cs, struct ublk_slot *slot)
  * @rq:		the request
  * @op:		its UBLK_IO_OP_*
  *
- * Context: RCU read-side section, which lasts until the slot has been pushed.
+ * Context: RCU read-side section, which lasts until the slot has been pushed, or is
+ * one that waits: then its command keeps the session, or a sweep finds its tag.
  * Return: true if the slot is QUEUED, and the caller has to push it; false if
  * nobody serves the tag.
  */
@@ -88,18 +89,41 @@ bool ublk_rq_dispatch(struct ublk_queue *q, struct request *rq, int op)
 	return true;
 }
 
-/* Push what waits on the queue, in the order in which it came. */
+/* In the order in which they came. */
+static void ublk_chains_add_all(struct ublk_chains *cs, struct llist_head *list)
+{
+	struct ublk_slot *slot, *next;
+
+	if (llist_empty(list))
+		return;
+	llist_for_each_entry_safe(slot, next, llist_reverse_order(llist_del_all(list)),
+				  pending)
+		ublk_chains_add(cs, slot);
+}
+
+/* Push what waits on the queue. */
 static void ublk_queue_push_pending(struct ublk_queue *q)
 {
 	struct ublk_chains cs __uninitialized;
-	struct ublk_slot *slot, *next;
 
 	cs.nr = 0;
-	llist_for_each_entry_safe(slot, next,
-				  llist_reverse_order(llist_del_all(&q->pending)),
-				  pending)
-		ublk_chains_add(&cs, slot);
+	ublk_chains_add_all(&cs, &q->coalesce.waiting);
+	ublk_chains_add_all(&cs, &q->pending);
 	ublk_chains_push(&cs);
+}
+
+/**
+ * ublk_queue_wake_server - push the requests that wait for others to come
+ * @q:		the queue
+ *
+ * Context: process.
+ */
+void ublk_queue_wake_server(struct ublk_queue *q)
+{
+	if (q->batch)
+		ublk_batch_wake(q);
+	else
+		ublk_queue_push_pending(q);
 }
 
 /**
@@ -125,14 +149,27 @@ noinline blk_status_t ublk_rq_unserved(struct ublk_queue *q, struct request *rq)
 	}
 }
 
-/* Push a slot, or have it wait for those that come with it. */
+static bool ublk_queue_has_pending(const struct ublk_queue *q)
+{
+	return !llist_empty(&q->pending) || !llist_empty(&q->coalesce.waiting);
+}
+
+/*
+ * Push a slot, or have it wait for those that come with it, or may come soon. The
+ * server's own task needs no waking.
+ */
 static void ublk_queue_push(struct ublk_queue *q, struct ublk_slot *slot, bool last)
 {
-	if (last && llist_empty(&q->pending)) {
+	if (last && slot->task != current && ublk_coalesce(q)) {
+		if (llist_add(&slot->pending, &q->coalesce.waiting))
+			ublk_coalesce_start(&q->coalesce);
+	} else if (last && !ublk_queue_has_pending(q)) {
 		slot->next = NULL;
 		ublk_chain_push(slot);
 	} else {
 		llist_add(&slot->pending, &q->pending);
+		if (last)
+			ublk_queue_push_pending(q);
 	}
 }
 

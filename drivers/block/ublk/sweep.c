@@ -47,6 +47,8 @@ static void ublk_queue_cancel_idle(struct ublk_queue *q)
 {
 	if (q->batch)
 		ublk_batch_abort_idle(q);
+	else
+		ublk_coalesce_flush(q);
 
 	for (unsigned int tag = 0; tag < q->depth; tag++) {
 		struct ublk_slot *slot = &q->slots[tag];

@@ -4,12 +4,13 @@
  * right of it:
  *
  *   ublk_drv -> ctrl -> dev, quiesce -> char -> disk, ucopy -> state, sweep
- *   -> batch, fetch, submit -> io -> session, reg, desc -> finish, shmem
+ *   -> batch, fetch, submit -> coalesce, io -> session, reg, desc -> finish, shmem
  *   -> integrity, buf
  *
- * op, params and zoned serve several of them. Two ways lead back: the block layer's
- * timeouts from submit and fetch to sweep, and START_DEV, which asks for zones in an
- * op, from zoned to sweep. The workqueues and the control node are ublk_drv's.
+ * op, params and zoned serve several of them. Three ways lead back: the block layer's
+ * timeouts from submit and fetch to sweep; START_DEV, which asks for zones in an op,
+ * from zoned to sweep; and from coalesce and io to submit, for requests that wait. The
+ * workqueues and the control node are ublk_drv's.
  *
  *   ublk_device   one ublkcN/ublkbN pair. Found by its id until the last
  *                 reference is gone. References: each running control command,
@@ -58,6 +59,7 @@
 #include <linux/cdev.h>
 #include <linux/completion.h>
 #include <linux/device.h>
+#include <linux/hrtimer.h>
 #include <linux/io_uring/cmd.h>
 #include <linux/kref.h>
 #include <linux/llist.h>
@@ -217,6 +219,34 @@ struct ublk_rq_pdu {
 };
 
 /**
+ * struct ublk_coalesce - requests that wait for others to wake the server with
+ * @cpu:	where the server ran last, or -1
+ * @nr:		number of requests that wait
+ * @limit:	so many are pushed
+ * @expired:	so many waited when the timer last expired
+ * @patience:	@limit grows after it has been reached so often
+ * @reached:	as often it has been
+ * @client:	who has sent the last request; not to be dereferenced
+ * @sleeps:	how often it had slept by then
+ * @waiting:	slots that wait; in batch mode their tags are in the FIFO
+ * @timer:	pushes them if the limit is not reached
+ * @work:	as the timer may not do that itself
+ */
+struct ublk_coalesce {
+	int			cpu;
+	u8			nr;
+	u8			limit;
+	u8			expired;
+	u16			patience;
+	u16			reached;
+	const void		*client;
+	unsigned long		sleeps;
+	struct llist_head	waiting;
+	struct hrtimer		timer;
+	struct work_struct	work;
+};
+
+/**
  * struct ublk_queue - one hardware queue
  * @armed_word:	the word of a slot that may be claimed; UBLK_GATE_CLOSED until
  *		every tag has been fetched and after the session is over. Written
@@ -235,6 +265,7 @@ struct ublk_rq_pdu {
  * @shmem:	memory shared with the server; NULL without UBLK_F_SHMEM_ZC
  * @shmem_hit:	where data was found last
  * @pending:	slots that wait for ->commit_rqs
+ * @coalesce:	what becomes of a request that comes alone
  */
 struct ublk_queue {
 	u32			armed_word;
@@ -252,6 +283,7 @@ struct ublk_queue {
 
 	struct llist_head	pending ____cacheline_aligned_in_smp;
 	struct ublk_shmem_run __rcu *shmem_hit;
+	struct ublk_coalesce	coalesce;
 };
 
 /**
@@ -554,11 +586,17 @@ extern const struct blk_mq_ops ublk_batch_mq_ops;
 struct ublk_batch *ublk_batch_alloc(unsigned int depth, int node);
 void ublk_batch_reset(struct ublk_queue *q);
 void ublk_batch_nudge(struct ublk_queue *q);
+void ublk_batch_wake(struct ublk_queue *q);
 bool ublk_batch_can_be_told(const struct ublk_queue *q);
 void ublk_batch_abort_idle(struct ublk_queue *q);
 
 /* submit.c */
 extern const struct blk_mq_ops ublk_mq_ops;
+
+/* coalesce.c */
+void ublk_coalesce_init(struct ublk_coalesce *c);
+void ublk_coalesce_exit(struct ublk_coalesce *c);
+void ublk_coalesce_flush(struct ublk_queue *q);
 
 /* io.c */
 int ublk_ch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
