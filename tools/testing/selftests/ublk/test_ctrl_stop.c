@@ -190,17 +190,12 @@ TEST_F(live, try_stop_that_was_refused_leaves_the_disk_usable)
 
 static int open_disk_as_nobody(void *arg)
 {
-	struct testdev *td = arg;
-	char path[32];
 	int fd;
 
-	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
-	if (chmod(path, 0666))
-		return 255;
 	if (setresuid(65534, 65534, 65534))
 		return 255;
-	fd = open(path, O_RDONLY);
-	return fd < 0 ? errno : 0;
+	fd = td_open_node(arg, O_RDONLY);
+	return fd < 0 ? -fd : 0;
 }
 
 /* The ban on opens ends with the disk that it was for. */
@@ -212,7 +207,9 @@ TEST_F(live, disk_can_be_opened_by_anyone_when_started_after_try_stop)
 	ASSERT_TRUE(td_poll_until(is_stopped_by_try, td));
 	td_detach(td);
 	ASSERT_EQ(0, td_serve_again(td));
+	ASSERT_EQ(0, td_make_node(td, 0666));
 	EXPECT_EQ(0, td_in_child(open_disk_as_nobody, td));
+	td_remove_node(td);
 }
 
 /* -- DEL ------------------------------------------------------------------- */

@@ -453,7 +453,7 @@ static int add_for_user(struct testdev *td)
 
 	td->info.flags |= UBLK_F_SHMEM_ZC;
 	ret = add_unprivileged(td);
-	return ret ? ret : hand_over(td, "c", USER, 0600);
+	return ret ? ret : hand_over(td, USER, 0600);
 }
 
 TD_FIXTURE_WITH(user, UBLK_F_SHMEM_ZC, add_for_user);

@@ -346,12 +346,13 @@ TEST_F(opener, gets_the_disk_if_it_is_his)
 {
 	int ret;
 
-	ASSERT_EQ(0, hand_over(&self->td, "b", USER, 0666));
+	ASSERT_EQ(0, td_make_node(&self->td, 0666));
 	become(variant->uid, variant->gid);
 	set_admin(variant->admin);
 	ret = open_disk(&self->td);
 	set_admin(true);
 	become_root();
+	td_remove_node(&self->td);
 	EXPECT_EQ(variant->ret, ret);
 }
 

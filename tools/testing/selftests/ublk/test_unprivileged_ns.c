@@ -143,7 +143,7 @@ TEST_F(driver, root_of_a_user_namespace_needs_the_node)
 	struct testdev *td = &self->td;
 
 	ASSERT_EQ(0, add_unprivileged(td));
-	ASSERT_EQ(0, hand_over(td, "c", OTHER_USER, 0600));
+	ASSERT_EQ(0, hand_over(td, OTHER_USER, 0600));
 	EXPECT_IN_USER_NS(EACCES, get_info_by_path);
 }
 
@@ -152,7 +152,7 @@ TEST_F(driver, root_of_a_user_namespace_commands_what_it_has_the_node_of)
 	struct testdev *td = &self->td;
 
 	ASSERT_EQ(0, add_unprivileged(td));
-	ASSERT_EQ(0, hand_over(td, "c", USER, 0600));
+	ASSERT_EQ(0, hand_over(td, USER, 0600));
 	EXPECT_IN_USER_NS(0, get_info_by_path);
 }
 
@@ -169,19 +169,21 @@ static int go_live_as(struct testdev *td, uid_t id)
 		ret = td_fetch_all(td);
 	if (!ret)
 		ret = td_start(td);
-	return ret ? ret : hand_over(td, "b", id, 0666);
+	return ret ? ret : td_make_node(td, 0666);
 }
 
 TEST_F(driver, root_of_a_user_namespace_opens_its_own_disk)
 {
 	ASSERT_EQ(0, go_live_as(&self->td, USER));
 	EXPECT_IN_USER_NS(0, open_disk);
+	td_remove_node(&self->td);
 }
 
 TEST_F(driver, root_of_a_user_namespace_opens_no_disk_of_others)
 {
 	ASSERT_EQ(0, go_live_as(&self->td, OTHER_USER));
 	EXPECT_IN_USER_NS(EPERM, open_disk);
+	td_remove_node(&self->td);
 }
 
 /* -- pid namespaces -------------------------------------------------------- */

@@ -423,21 +423,21 @@ static int issue_as(struct testdev *td, uid_t id, __u32 op, __u16 len)
 
 TEST_F(command, works_for_who_may_read_and_write_the_node)
 {
-	ASSERT_EQ(0, hand_over(&self->td, "c", USER, 0600));
+	ASSERT_EQ(0, hand_over(&self->td, USER, 0600));
 	EXPECT_EQ(variant->ret, issue_as(&self->td, USER, variant->op,
 					 variant->len));
 }
 
 TEST_F(command, works_for_who_may_only_read_if_it_only_asks)
 {
-	ASSERT_EQ(0, hand_over(&self->td, "c", USER, 0644));
+	ASSERT_EQ(0, hand_over(&self->td, USER, 0644));
 	EXPECT_EQ(variant->asks ? 0 : -EACCES,
 		  issue_as(&self->td, OTHER_USER, variant->op, variant->len));
 }
 
 TEST_F(command, fails_for_who_may_only_write)
 {
-	ASSERT_EQ(0, hand_over(&self->td, "c", USER, 0622));
+	ASSERT_EQ(0, hand_over(&self->td, USER, 0622));
 	EXPECT_EQ(-EACCES, issue_as(&self->td, OTHER_USER, variant->op,
 				    variant->len));
 }

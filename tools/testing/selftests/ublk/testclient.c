@@ -77,6 +77,46 @@ static int lock_disk(struct testdev *td, int fd)
 	return 0;
 }
 
+static void own_node(const struct testdev *td, char *path, size_t len)
+{
+	snprintf(path, len, "/dev/ublk-test.%d", td->id);
+}
+
+int td_make_node(const struct testdev *td, mode_t mode)
+{
+	char path[32], watched[32];
+	struct stat st;
+
+	own_node(td, path, sizeof(path));
+	snprintf(watched, sizeof(watched), "/dev/ublkb%d", td->id);
+	if (stat(watched, &st))
+		return -errno;
+	/* That of a test that was killed. */
+	unlink(path);
+	if (mknod(path, S_IFBLK | mode, st.st_rdev))
+		return -errno;
+	/* Whatever the umask is. */
+	return chmod(path, mode) ? -errno : 0;
+}
+
+int td_open_node(const struct testdev *td, int flags)
+{
+	char path[32];
+	int fd;
+
+	own_node(td, path, sizeof(path));
+	fd = open(path, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+void td_remove_node(const struct testdev *td)
+{
+	char path[32];
+
+	own_node(td, path, sizeof(path));
+	unlink(path);
+}
+
 /*
  * For I/O, by a node of our own: udev reads the partition table of a disk when a
  * writer closes the node that it watches, and that is too late for the lock. Should
@@ -85,18 +125,17 @@ static int lock_disk(struct testdev *td, int fd)
  */
 static int open_unwatched(struct testdev *td, const char *watched)
 {
-	struct stat st;
+	int ret = td_make_node(td, 0600);
 	char path[32];
-	int fd;
 
-	snprintf(path, sizeof(path), "/dev/ublk-test.%d", getpid());
-	if (stat(watched, &st))
-		return -errno;
-	if (mknod(path, S_IFBLK | 0600, st.st_rdev))
-		return errno == EPERM ? open_served(td, watched, O_RDWR | O_DIRECT) : -errno;
-	fd = open_served(td, path, O_RDWR | O_DIRECT);
-	unlink(path);
-	return fd;
+	if (ret == -EPERM)
+		return open_served(td, watched, O_RDWR | O_DIRECT);
+	if (ret)
+		return ret;
+	own_node(td, path, sizeof(path));
+	ret = open_served(td, path, O_RDWR | O_DIRECT);
+	td_remove_node(td);
+	return ret;
 }
 
 static void close_clients(struct testdev *td)

@@ -12,6 +12,14 @@
 int td_open_disk(struct testdev *td);
 int td_close_disk(struct testdev *td);
 /*
+ * A node of the disk for tests alone, with @mode. The other one is udev's, which
+ * watches it, and may set its owner and mode at any moment: also for an earlier disk
+ * of that number, which it comes back to when it could not lock it at first.
+ */
+int td_make_node(const struct testdev *td, mode_t mode);
+int td_open_node(const struct testdev *td, int flags);
+void td_remove_node(const struct testdev *td);
+/*
  * Private memory that has the contents of the disk, which is read when the memory
  * is touched, a page at a time; NULL if it fails.
  */

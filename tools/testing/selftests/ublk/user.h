@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "testdev.h"
+#include "testclient.h"
 
 #define USER		65534
 #define OTHER_USER	65533
@@ -52,25 +52,21 @@ static inline void set_admin(bool on)
 		abort();
 }
 
-/* Does what udev does: gives /dev/ublk@kind to a user. */
-static inline int hand_over(const struct testdev *td, const char *kind,
-			    uid_t id, mode_t mode)
+/* Does what udev does: gives /dev/ublkcN to a user. */
+static inline int hand_over(const struct testdev *td, uid_t id, mode_t mode)
 {
 	char path[32];
 
-	snprintf(path, sizeof(path), "/dev/ublk%s%d", kind, td->id);
+	snprintf(path, sizeof(path), "/dev/ublkc%d", td->id);
 	return chown(path, id, id) || chmod(path, mode) ? -errno : 0;
 }
 
-/* Whether the caller may read the disk: 0 or a negative errno. */
+/* Whether the caller may read the disk by td_make_node(): 0 or a negative errno. */
 static inline int open_disk(struct testdev *td)
 {
-	char path[32];
-	int fd;
+	int fd = td_open_node(td, O_RDONLY);
 
-	snprintf(path, sizeof(path), "/dev/ublkb%d", td->id);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : close(fd);
+	return fd < 0 ? fd : close(fd);
 }
 
 static inline int add_as(struct testdev *td, uid_t id, __u64 flags)
