@@ -216,7 +216,7 @@ TEST_F(cached, fsync_is_not_stranded_by_an_end_without_a_start)
 	int client = td_fsync(td);
 
 	td->answer_all = true;
-	ASSERT_EQ(0, td_attach(td));
+	ASSERT_EQ(0, td_attach_again(td));
 	EXPECT_EQ(-EBUSY, td_ctl(td, UBLK_U_CMD_START_USER_RECOVERY, 0));
 	ASSERT_EQ(0, td_fetch_all(td));
 	ASSERT_EQ(0, td_end_recovery(td));

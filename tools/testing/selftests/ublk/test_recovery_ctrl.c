@@ -59,6 +59,12 @@ static int begin(struct testdev *td)
 	return td_ctl(td, UBLK_U_CMD_START_USER_RECOVERY, 0);
 }
 
+/* A moment after the state has changed: the old server is gone for good. */
+static bool is_vacant(void *arg)
+{
+	return begin(arg) == 0;
+}
+
 static int end(struct testdev *td, __u64 pid)
 {
 	return td_ctl(td, UBLK_U_CMD_END_USER_RECOVERY, pid);
@@ -113,23 +119,23 @@ TEST_F(live, start_recovery_finds_a_stopped_device_busy)
 
 TEST_F(quiesced, start_recovery_succeeds)
 {
-	EXPECT_EQ(0, begin(&self->td));
+	EXPECT_TRUE(td_poll_until(is_vacant, &self->td));
 }
 
 TEST_F(fail_io, start_recovery_succeeds)
 {
-	EXPECT_EQ(0, begin(&self->td));
+	EXPECT_TRUE(td_poll_until(is_vacant, &self->td));
 }
 
 TEST_F(quiesced, start_recovery_succeeds_twice)
 {
-	ASSERT_EQ(0, begin(&self->td));
+	ASSERT_TRUE(td_poll_until(is_vacant, &self->td));
 	EXPECT_EQ(0, begin(&self->td));
 }
 
 TEST_F(quiesced, start_recovery_changes_nothing)
 {
-	ASSERT_EQ(0, begin(&self->td));
+	ASSERT_TRUE(td_poll_until(is_vacant, &self->td));
 	EXPECT_EQ(UBLK_S_DEV_QUIESCED, td_state(&self->td));
 }
 
@@ -147,11 +153,6 @@ TEST_F(quiesced, start_recovery_needs_a_capability)
 {
 	ASSERT_EQ(0, setresuid(65534, 65534, 65534));
 	EXPECT_EQ(-EPERM, begin(&self->td));
-}
-
-static bool is_vacant(void *arg)
-{
-	return begin(arg) == 0;
 }
 
 /* A process that only holds the old server's files keeps the next one out. */
@@ -213,7 +214,7 @@ TEST_F(quiesced, end_recovery_needs_no_start)
 {
 	struct testdev *td = &self->td;
 
-	ASSERT_EQ(0, td_attach(td));
+	ASSERT_EQ(0, td_attach_again(td));
 	ASSERT_EQ(0, td_fetch_all(td));
 	EXPECT_EQ(0, end(td, getpid()));
 	EXPECT_EQ(UBLK_S_DEV_LIVE, td_state(td));
@@ -400,8 +401,10 @@ TEST_F(quiesced, stop_without_a_server_ends_the_wait_of_end_recovery)
 TEST_F(quiesced, death_of_the_next_server_ends_the_wait_of_end_recovery)
 {
 	struct testdev *td = &self->td;
-	pid_t pid = td_open_in_child(td);
+	pid_t pid;
 
+	ASSERT_TRUE(td_poll_until(is_vacant, td));
+	pid = td_open_in_child(td);
 	ASSERT_LT(0, pid);
 	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_END_USER_RECOVERY, pid));
 	td_settle(td, 200);
