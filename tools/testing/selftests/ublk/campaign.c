@@ -279,18 +279,6 @@ static struct sleeper {
 	bool told;
 } sleepers[SLEEPERS];
 
-static char task_state(const char *dir, char *line, size_t len)
-{
-	char path[320], *p;
-
-	snprintf(path, sizeof(path), "%s/stat", dir);
-	p = td_read_text(path, line, len) ? NULL : strrchr(line, ')');
-	if (!p || !p[1])
-		return 0;
-	p[1] = '\0';
-	return p[2];
-}
-
 static void show_file(const char *dir, const char *name)
 {
 	char path[320], line[200];
@@ -334,7 +322,7 @@ static void each_sleeper(void (*fn)(int tid, const char *dir, const char *name))
 			snprintf(path, sizeof(path), "/proc/%.20s/task/%.20s",
 				 p->d_name, t->d_name);
 			if (atoi(t->d_name) &&
-			    task_state(path, line, sizeof(line)) == 'D')
+			    td_task_state(path, line, sizeof(line)) == 'D')
 				fn(atoi(t->d_name), path, line);
 		}
 		if (tasks)

@@ -17,13 +17,9 @@ static int start(struct testdev *td, __u64 pid)
 	return td_ctl(td, UBLK_U_CMD_START_DEV, pid);
 }
 
-/* START is asleep in the kernel when this returns. */
 static int start_waiting(struct testdev *td)
 {
-	int ret = td_ctl_send(td, UBLK_U_CMD_START_DEV, getpid());
-
-	td_settle(td, 200);
-	return ret ? ret : io_uring_cq_ready(&td->ctrl.ring);
+	return td_ctl_send_to_wait(td, UBLK_U_CMD_START_DEV, getpid());
 }
 
 TEST_F(fetched, start_makes_a_live_disk)
@@ -254,9 +250,7 @@ TEST_F(serverless, death_of_the_server_ends_the_wait)
 	pid_t pid = td_open_in_child(td);
 
 	ASSERT_LT(0, pid);
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_START_DEV, pid));
-	td_settle(td, 200);
-	ASSERT_EQ(0, io_uring_cq_ready(&td->ctrl.ring));
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_START_DEV, pid));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(-EINTR, td_wait_exit(pid, TD_DEADLINE_MS));
 	EXPECT_EQ(-ENODEV, td_ctl_wait(td));
@@ -272,9 +266,7 @@ TEST_F(serverless, death_of_a_process_that_never_opened_ends_the_wait)
 		pause();
 		_exit(1);
 	}
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_START_DEV, pid));
-	td_settle(td, 200);
-	ASSERT_EQ(0, io_uring_cq_ready(&td->ctrl.ring));
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_START_DEV, pid));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(-EINTR, td_wait_exit(pid, TD_DEADLINE_MS));
 	EXPECT_EQ(-ENODEV, td_ctl_wait(td));

@@ -123,9 +123,7 @@ TEST_F(live, stop_waits_for_the_server_to_finish)
 
 	client = td_read(td, buf, 4096, TD_AREA);
 	ASSERT_EQ(0, td_next(td, &req));
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_STOP_DEV, 0));
-	td_settle(td, 200);
-	EXPECT_EQ(0, io_uring_cq_ready(&td->ctrl.ring));
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_STOP_DEV, 0));
 
 	td_answer(td, &req, 4096);
 	EXPECT_EQ(4096, td_wait(td, client));
@@ -262,9 +260,7 @@ TEST_F(attached, delete_waits_until_the_node_is_closed)
 {
 	struct testdev *td = &self->td;
 
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_DEL_DEV, 0));
-	td_settle(td, 200);
-	ASSERT_EQ(0, io_uring_cq_ready(&td->ctrl.ring));
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_DEL_DEV, 0));
 	td_detach(td);
 	EXPECT_EQ(0, td_ctl_wait(td));
 	EXPECT_TRUE(is_deleted(td));
@@ -303,8 +299,7 @@ TEST_F(attached, deletion_stands_if_its_wait_is_interrupted)
 {
 	struct testdev *td = &self->td;
 
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_DEL_DEV, 0));
-	td_settle(td, 200);
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_DEL_DEV, 0));
 	td_ctl_cancel(td);
 	EXPECT_EQ(-EINTR, td_ctl_wait(td));
 	EXPECT_FALSE(has_node(td));
@@ -321,10 +316,7 @@ static int stuck_stop(struct testdev *td, struct td_req *req)
 
 	td_read(td, td_page_buf(4096, 0), 4096, TD_AREA);
 	ret = td_next(td, req);
-	if (!ret)
-		ret = td_ctl_send(td, UBLK_U_CMD_DEL_DEV, 0);
-	td_settle(td, 200);
-	return ret;
+	return ret ? ret : td_ctl_send_to_wait(td, UBLK_U_CMD_DEL_DEV, 0);
 }
 
 TEST_F(live, stuck_delete_does_not_hold_up_another_device)

@@ -233,9 +233,7 @@ TEST_F(live, quiesce_waits_for_an_idle_tag)
 	int clients[DEPTH], i;
 
 	ASSERT_EQ(0, take_all_tags(td, reqs, clients));
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_QUIESCE_DEV, 0));
-	td_settle(td, 200);
-	ASSERT_EQ(0, io_uring_cq_ready(&td->ctrl.ring));
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_QUIESCE_DEV, 0));
 	td_answer(td, &reqs[0], 4096);
 	EXPECT_EQ(0, td_ctl_wait(td));
 	EXPECT_EQ(-ENODEV, td_wait_end(td, 0, reqs[0].tag));
@@ -253,8 +251,7 @@ TEST_F(live, request_that_comes_during_the_wait_is_held)
 	int clients[DEPTH], late, i;
 
 	ASSERT_EQ(0, take_all_tags(td, reqs, clients));
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_QUIESCE_DEV, 0));
-	td_settle(td, 200);
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_QUIESCE_DEV, 0));
 	late = send_read(td, DEPTH);
 	td_answer(td, &reqs[0], 4096);
 	EXPECT_EQ(0, td_ctl_wait(td));
@@ -383,8 +380,7 @@ TEST_F(live, io_goes_on_after_a_canceled_quiesce)
 	int clients[DEPTH], late;
 
 	ASSERT_EQ(0, take_all_tags(td, reqs, clients));
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_QUIESCE_DEV, 0));
-	td_settle(td, 200);
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_QUIESCE_DEV, 0));
 	late = late_read(td);
 	td_ctl_cancel(td);
 	EXPECT_EQ(-EINTR, td_ctl_wait(td));
@@ -419,8 +415,7 @@ TEST_F(live, stop_ends_the_wait_of_quiesce)
 	struct ublk_ctrl ctrl;
 
 	ASSERT_EQ(0, take_all_tags(td, reqs, clients));
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_QUIESCE_DEV, 0));
-	td_settle(td, 200);
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_QUIESCE_DEV, 0));
 	ASSERT_EQ(0, ublk_ctrl_open(&ctrl));
 	ASSERT_EQ(0, ublk_ctrl_submit(&ctrl, UBLK_U_CMD_STOP_DEV, &cmd));
 	EXPECT_EQ(-EBUSY, td_ctl_wait(td));
@@ -439,8 +434,7 @@ TEST_F(live, death_of_the_server_ends_the_wait_of_quiesce)
 	int clients[DEPTH], i, ret;
 
 	ASSERT_EQ(0, take_all_tags(td, reqs, clients));
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_QUIESCE_DEV, 0));
-	td_settle(td, 200);
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_QUIESCE_DEV, 0));
 	td_detach(td);
 	ret = td_ctl_wait(td);
 	EXPECT_TRUE(ret == 0 || ret == -EBUSY) TH_LOG("QUIESCE: %d", ret);

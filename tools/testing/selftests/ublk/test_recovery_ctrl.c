@@ -70,13 +70,9 @@ static int end(struct testdev *td, __u64 pid)
 	return td_ctl(td, UBLK_U_CMD_END_USER_RECOVERY, pid);
 }
 
-/* Asleep in the kernel when this returns. */
 static int end_waiting(struct testdev *td)
 {
-	int ret = td_ctl_send(td, UBLK_U_CMD_END_USER_RECOVERY, getpid());
-
-	td_settle(td, 200);
-	return ret ? ret : io_uring_cq_ready(&td->ctrl.ring);
+	return td_ctl_send_to_wait(td, UBLK_U_CMD_END_USER_RECOVERY, getpid());
 }
 
 /* -- START_USER_RECOVERY --------------------------------------------------- */
@@ -406,9 +402,7 @@ TEST_F(quiesced, death_of_the_next_server_ends_the_wait_of_end_recovery)
 	ASSERT_TRUE(td_poll_until(is_vacant, td));
 	pid = td_open_in_child(td);
 	ASSERT_LT(0, pid);
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_END_USER_RECOVERY, pid));
-	td_settle(td, 200);
-	ASSERT_EQ(0, io_uring_cq_ready(&td->ctrl.ring));
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_END_USER_RECOVERY, pid));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(-EINTR, td_wait_exit(pid, TD_DEADLINE_MS));
 	EXPECT_EQ(-ENODEV, td_ctl_wait(td));

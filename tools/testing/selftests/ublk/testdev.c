@@ -173,6 +173,23 @@ int td_ctl_send(struct testdev *td, __u32 op, __u64 data)
 	return ctl_send(td, op, NULL, 0, data);
 }
 
+int td_ctl_send_to_wait(struct testdev *td, __u32 op, __u64 data)
+{
+	__u64 deadline = td_now_ms() + TD_DEADLINE_MS;
+	int ret = td_ctl_send(td, op, data);
+
+	if (ret)
+		return ret;
+	/* A worker of io_uring begins it, which may have to be made first. */
+	while (!io_uring_cq_ready(&td->ctrl.ring) && !td_sleeps_in_driver()) {
+		if (td_now_ms() > deadline)
+			return -ETIME;
+		td_settle(td, 5);
+	}
+	td_settle(td, 200);
+	return io_uring_cq_ready(&td->ctrl.ring) ? -EALREADY : 0;
+}
+
 int td_ctl_wait(struct testdev *td)
 {
 	__u64 deadline = td_now_ms() + TD_DEADLINE_MS;

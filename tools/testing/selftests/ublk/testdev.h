@@ -106,6 +106,11 @@ int td_recover(struct testdev *td);
 int td_ctl(struct testdev *td, __u32 op, __u64 data);
 int td_ctl_send(struct testdev *td, __u32 op, __u64 data);
 int td_ctl_wait(struct testdev *td);
+/*
+ * Sends a command that is to wait: 0 if it sleeps in the driver and does not return
+ * within a moment, so that what comes next comes after it has begun.
+ */
+int td_ctl_send_to_wait(struct testdev *td, __u32 op, __u64 data);
 /* Cancels the command in flight; its result arrives like any other. */
 void td_ctl_cancel(struct testdev *td);
 /* A second way to send control commands while the first is asleep. */

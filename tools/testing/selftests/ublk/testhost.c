@@ -2,6 +2,7 @@
 /*
  * What a test asks of its own machine: see testhost.h.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -211,6 +212,59 @@ int td_read_text(const char *path, char *buf, size_t len)
 	buf[n] = '\0';
 	buf[strcspn(buf, "\n")] = '\0';
 	return 0;
+}
+
+char td_task_state(const char *dir, char *line, size_t len)
+{
+	char path[320], *p;
+
+	snprintf(path, sizeof(path), "%s/stat", dir);
+	p = td_read_text(path, line, len) ? NULL : strrchr(line, ')');
+	if (!p || !p[1])
+		return 0;
+	p[1] = '\0';
+	return p[2];
+}
+
+static bool stack_is_in_driver(const char *dir)
+{
+	char path[320], line[200];
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/stack", dir);
+	f = fopen(path, "re");
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = strstr(line, " ublk_");
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static bool sleeps_in_driver(const char *dir)
+{
+	char line[200], state = td_task_state(dir, line, sizeof(line));
+
+	return (state == 'S' || state == 'D') && stack_is_in_driver(dir);
+}
+
+bool td_sleeps_in_driver(void)
+{
+	char path[64], line[200];
+	bool found = false;
+	struct dirent *d;
+	DIR *dir;
+
+	if (td_read_text("/proc/self/stack", line, sizeof(line)))
+		return true;
+	dir = opendir("/proc/self/task");
+	while (dir && !found && (d = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/self/task/%.20s", d->d_name);
+		found = atoi(d->d_name) && sleeps_in_driver(path);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
 }
 
 int td_write_text(const char *path, const char *text)

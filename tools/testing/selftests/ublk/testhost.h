@@ -41,6 +41,14 @@ int td_run(const char *const argv[]);
 /* fio: writes the first 4 MiB of a disk, or does what @extra says, and verifies. */
 int td_fio(const char *dev, const char *rw, const char *extra);
 
+/*
+ * The state of the task with this folder below /proc, 0 if it is gone; @line has its
+ * pid and name.
+ */
+char td_task_state(const char *dir, char *line, size_t len);
+/* Is a thread of this process asleep in the driver? Yes, if that cannot be told. */
+bool td_sleeps_in_driver(void);
+
 /* The first line of a small file, without its end; 0 or a negative errno. */
 int td_read_text(const char *path, char *buf, size_t len);
 int td_write_text(const char *path, const char *text);
