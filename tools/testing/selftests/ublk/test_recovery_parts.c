@@ -95,20 +95,6 @@ static int helper_fetch(struct helper *h)
 	return 0;
 }
 
-/* Sits on what goes into the area, answers others: udev looks at each disk. */
-static void helper_serve(struct helper *h, __u16 tag)
-{
-	const struct ublksrv_io_desc *d = td_desc(h->td, 1, tag);
-
-	if (d->start_sector << 9 >= TD_AREA && d->start_sector << 9 < TD_AREA_END)
-		eventfd_write(h->held, 1);
-	else
-		td_send_io_cmd_on(h->ring, h->td->cdev,
-				  UBLK_U_IO_COMMIT_AND_FETCH_REQ, 1, tag,
-				  d->nr_sectors << 9,
-				  (unsigned long)td_buf(h->td, 1, tag));
-}
-
 static void *helper_main(void *arg)
 {
 	struct helper *h = arg;
@@ -124,8 +110,8 @@ static void *helper_main(void *arg)
 		what = cqe->user_data;
 		res = cqe->res;
 		io_uring_cqe_seen(h->ring, cqe);
-		if (what != UD_GO && !res)
-			helper_serve(h, what);
+		if (what != UD_GO && !res && !td_answer_outside(h->td, h->ring, 1, what))
+			eventfd_write(h->held, 1);
 	}
 	if (h->closes)
 		io_uring_queue_exit(h->ring);

@@ -91,15 +91,18 @@ static void send_io_cmd(struct testdev *td, __u32 op, __u16 queue, __u16 tag,
 	io_uring_submit(&td->ring);
 }
 
-static bool is_background(const struct testdev *td,
-			  const struct ublksrv_io_desc *d)
+static bool is_in_area(const struct ublksrv_io_desc *d)
 {
 	__u64 offset = d->start_sector << UBLK_SECTOR_SHIFT;
 
-	if (td->answer_all)
-		return true;
-	return ublksrv_get_op(d) == UBLK_IO_OP_READ &&
-	       (offset < TD_AREA || offset >= TD_AREA_END);
+	return offset >= TD_AREA && offset < TD_AREA_END;
+}
+
+static bool is_background(const struct testdev *td,
+			  const struct ublksrv_io_desc *d)
+{
+	return td->answer_all ||
+	       (ublksrv_get_op(d) == UBLK_IO_OP_READ && !is_in_area(d));
 }
 
 /* All ones: a tuple that says that it is not to be checked. */
@@ -339,6 +342,19 @@ int td_io_cmd_on(struct io_uring *ring, int cdev, __u32 op, __u16 queue,
 	res = cqe->res;
 	io_uring_cqe_seen(ring, cqe);
 	return res;
+}
+
+bool td_answer_outside(struct testdev *td, struct io_uring *ring, __u16 queue,
+		       __u16 tag)
+{
+	const struct ublksrv_io_desc *d = td_desc(td, queue, tag);
+
+	if (is_in_area(d))
+		return false;
+	td_send_io_cmd_on(ring, td->cdev, UBLK_U_IO_COMMIT_AND_FETCH_REQ, queue, tag,
+			  d->nr_sectors << UBLK_SECTOR_SHIFT,
+			  (unsigned long)td_buf(td, queue, tag));
+	return true;
 }
 
 int td_fetch(struct testdev *td, __u16 queue, __u16 tag)

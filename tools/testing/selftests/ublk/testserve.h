@@ -52,6 +52,12 @@ int td_io_cmd_on(struct io_uring *ring, int cdev, __u32 op, __u16 queue,
 		 __u16 tag, int result, __u64 addr);
 void td_send_io_cmd_on(struct io_uring *ring, int cdev, __u32 op, __u16 queue,
 		       __u16 tag, int result, __u64 addr);
+/*
+ * Answers a request outside of the area, for udev looks at each disk. False for one in
+ * the area, which the test wants to be sat on.
+ */
+bool td_answer_outside(struct testdev *td, struct io_uring *ring, __u16 queue,
+		       __u16 tag);
 int td_fetch(struct testdev *td, __u16 queue, __u16 tag);
 int td_next(struct testdev *td, struct td_req *req);
 /* Is there one by now? */
