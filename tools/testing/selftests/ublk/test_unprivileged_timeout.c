@@ -62,7 +62,6 @@ TEST_F_TIMEOUT(user, server_that_sits_on_a_request_is_killed, 60)
 	struct testdev *td = &self->td;
 	int client = td_read(td, td_page_buf(4096, 0), 4096, TD_AREA);
 
-	ASSERT_EQ(0, td_wait_held(td, 1));
 	EXPECT_TRUE(is_killed(&td->server, KILL_MS));
 	EXPECT_EQ(-EIO, td_wait(td, client));
 }
@@ -72,7 +71,6 @@ TEST_F_TIMEOUT(user, device_of_a_killed_server_is_dead, 60)
 	struct testdev *td = &self->td;
 
 	td_write(td, td_page_buf(4096, 1), 4096, TD_AREA, 0);
-	ASSERT_EQ(0, td_wait_held(td, 1));
 	ASSERT_TRUE(is_killed(&td->server, KILL_MS));
 	td_close_disk(td);
 	EXPECT_TRUE(td_wait_state(td, UBLK_S_DEV_DEAD));
@@ -102,11 +100,19 @@ TEST_F_TIMEOUT(user, idle_server_lives, 60)
 TEST_F_TIMEOUT(user, busy_server_lives, 60)
 {
 	struct testdev *td = &self->td;
-	__u64 end = td_now_ms() + 4 * TIMEOUT_MS;
+	__u64 end = td_now_ms() + 4 * TIMEOUT_MS, begin;
 	void *buf = td_page_buf(4096, 0);
+	bool old = false;
+	int res = 4096;
 
-	while (td_now_ms() < end)
-		ASSERT_EQ(4096, td_wait(td, td_read(td, buf, 4096, 0)));
+	while (res == 4096 && !old && td_now_ms() < end) {
+		begin = td_now_ms();
+		res = td_wait(td, td_read(td, buf, 4096, 0));
+		old = td_now_ms() - begin > TIMEOUT_MS / 2;
+	}
+	if (old)
+		SKIP(return, "the machine stood still: a request was old");
+	EXPECT_EQ(4096, res);
 	EXPECT_EQ(0, waitpid(td->server, NULL, WNOHANG));
 }
 
