@@ -330,12 +330,12 @@ TEST_F(live, stuck_delete_does_not_hold_up_another_device)
 	};
 	struct ublk_ctrl ctrl;
 	struct td_req req;
-	int res;
+	int res = -ETIME;
 
 	ASSERT_EQ(0, stuck_stop(&self->td, &req));
 	ASSERT_EQ(0, ublk_ctrl_open(&ctrl));
 	ASSERT_EQ(0, ublk_ctrl_submit(&ctrl, UBLK_U_CMD_ADD_DEV, &cmd));
-	EXPECT_EQ(0, ublk_ctrl_wait(&ctrl, 3000, &res));
+	EXPECT_EQ(0, ublk_ctrl_wait(&ctrl, TD_DEADLINE_MS, &res));
 	if (!res && other.dev_id != UBLK_AUTO_ID)
 		EXPECT_EQ(0, ublk_del_dev(&ctrl, other.dev_id));
 	td_answer(&self->td, &req, 4096);
