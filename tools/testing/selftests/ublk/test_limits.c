@@ -272,7 +272,7 @@ TEST_F(driver, disk_has_no_writeback_throttling_unless_asked)
 		SKIP(return, "kernel without writeback throttling");
 	/* That is how it says that it never was. */
 	EXPECT_EQ(-EINVAL, ret);
-	ASSERT_EQ(0, td_sysfs_set(&self->td, attr, 3000));
+	ASSERT_EQ(0, td_sysfs_write(&self->td, attr, "3000"));
 	ASSERT_EQ(0, td_sysfs_string(&self->td, attr, text, sizeof(text)));
 	EXPECT_STREQ("3000", text);
 }
