@@ -23,7 +23,7 @@
 
 #include "server.h"
 
-/* How long udev may take to hand over a node. */
+/* How long udev may take to hand over a node, and a server to be quite gone. */
 #define NODE_MS		10000
 
 static size_t page_align(size_t bytes)
@@ -638,7 +638,7 @@ static int start_device(struct ublk_server *srv)
 /* The last server may need a moment to be quite gone. */
 static int wait_for_vacancy(struct ublk_server *srv)
 {
-	int tries = 200, ret;
+	int tries = NODE_MS / 10, ret;
 
 	while ((ret = ublk_start_user_recovery(&srv->ctrl, srv->opts.id)) ==
 	       -EBUSY && --tries)
