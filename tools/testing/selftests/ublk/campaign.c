@@ -276,6 +276,7 @@ int camp_wait_exit(pid_t pid, unsigned int ms)
 static struct sleeper {
 	int tid;
 	__u64 since;
+	__u64 sleeps;		/* of the task in all its life */
 	bool told;
 } sleepers[SLEEPERS];
 
@@ -292,19 +293,42 @@ static void show_file(const char *dir, const char *name)
 		fclose(f);
 }
 
-static struct sleeper *find_sleeper(int tid)
+/* A number that the kernel has of a task, @none if it has not. */
+__u64 camp_status(const char *dir, const char *field, int base, __u64 none)
 {
-	struct sleeper *s, *unused = NULL;
+	size_t len = strlen(field);
+	char path[320], line[128];
+	__u64 value = none;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/status", dir);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, field, len) && line[len] == ':')
+			value = strtoull(line + len + 1, NULL, base);
+	if (f)
+		fclose(f);
+	return value;
+}
+
+/* The task's entry, which begins anew if it has been awake since the last look. */
+static struct sleeper *find_sleeper(int tid, __u64 sleeps)
+{
+	struct sleeper *s, *found = NULL;
 
 	for (s = sleepers; s < sleepers + SLEEPERS; s++) {
-		if (s->tid == tid)
+		if (s->tid == tid && s->sleeps == sleeps)
 			return s;
-		if (!s->tid)
-			unused = s;
+		if (!s->tid || s->tid == tid)
+			found = s;
+		if (s->tid == tid)
+			break;
 	}
-	if (unused)
-		*unused = (struct sleeper){ .tid = tid, .since = camp_ms() };
-	return unused;
+	if (found)
+		*found = (struct sleeper){
+			.tid = tid, .since = camp_ms(), .sleeps = sleeps,
+		};
+	return found;
 }
 
 /* Calls @fn for each task in D state. */
@@ -348,7 +372,8 @@ static int seen[SLEEPERS], nr_seen;
 
 static void watch_sleeper(int tid, const char *dir, const char *name)
 {
-	struct sleeper *s = find_sleeper(tid);
+	struct sleeper *s = find_sleeper(tid, camp_status(dir, "voluntary_ctxt_switches",
+							 10, 0));
 
 	if (nr_seen < SLEEPERS)
 		seen[nr_seen++] = tid;
@@ -361,7 +386,8 @@ static void watch_sleeper(int tid, const char *dir, const char *name)
 
 /*
  * To be called every second or so: how many tasks were seen in D state every
- * time, for longer than the limit. Each counts once.
+ * time, for longer than the limit, and have not been awake in between. Each sleep
+ * counts once. Who waits in naps, as in STOP_DEV, is for the limit of its lane.
  */
 static unsigned int watch_sleepers(void)
 {

@@ -56,6 +56,7 @@ pid_t camp_fork(void);
 int camp_wait_exit(pid_t pid, unsigned int ms);
 bool camp_wait_input(int fd, unsigned int ms);
 void camp_show_sleepers(void);
+__u64 camp_status(const char *dir, const char *field, int base, __u64 none);
 
 /**
  * struct camp_lane - what a thread does at this moment, for those who watch

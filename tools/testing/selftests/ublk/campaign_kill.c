@@ -324,18 +324,10 @@ static void start_clients(struct round *r)
  */
 static bool takes_signals(pid_t pid, int tid, int sig)
 {
-	char path[64], line[128];
-	unsigned long long blocked = ~0ULL;
-	FILE *f;
+	char dir[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, tid);
-	f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "SigBlk: %llx", &blocked) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return !(blocked >> (sig - 1) & 1);
+	snprintf(dir, sizeof(dir), "/proc/%d/task/%d", pid, tid);
+	return !(camp_status(dir, "SigBlk", 16, ~0ULL) >> (sig - 1) & 1);
 }
 
 /* Sends the signal to one thread of the server, or to each. */
