@@ -269,6 +269,18 @@ int camp_wait_exit(pid_t pid, unsigned int ms)
 	return ended ? td_wait_exit(pid, 0) : -ETIME;
 }
 
+/* Like ublk_ctrl_wait(), likewise. */
+int camp_ctrl_wait(struct ublk_ctrl *ctrl, unsigned int ms, int *res)
+{
+	__u64 deadline = camp_ms() + ms;
+	int ret;
+
+	do {
+		ret = ublk_ctrl_wait(ctrl, BEAT_MS, res);
+	} while (ret == -ETIME && camp_ms() <= deadline);
+	return ret;
+}
+
 /* -- tasks in D state ------------------------------------------------------ */
 
 #define SLEEPERS	64

@@ -55,6 +55,7 @@ __u64 camp_ms(void);
 pid_t camp_fork(void);
 int camp_wait_exit(pid_t pid, unsigned int ms);
 bool camp_wait_input(int fd, unsigned int ms);
+int camp_ctrl_wait(struct ublk_ctrl *ctrl, unsigned int ms, int *res);
 void camp_show_sleepers(void);
 __u64 camp_status(const char *dir, const char *field, int base, __u64 none);
 

@@ -247,7 +247,7 @@ static bool run_cell(struct camp_cell *r)
 		return false;
 	ret = ublk_ctrl_submit(&ctrl, UBLK_U_CMD_DEL_DEV, &cmd);
 	if (!ret)
-		ret = ublk_ctrl_wait(&ctrl, 2 * CAMP_LIMIT_MS, &res);
+		ret = camp_ctrl_wait(&ctrl, CAMP_LIMIT_MS, &res);
 	if (ret || res)
 		return complain(r, strerror(ret ? -ret : -res));
 	if (r->opts.flags & UBLK_F_USER_RECOVERY &&

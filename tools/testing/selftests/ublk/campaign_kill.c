@@ -470,7 +470,6 @@ static bool die_and_recover(struct round *r, bool *good)
 static bool delete_device(struct round *r)
 {
 	struct ublksrv_ctrl_cmd cmd = { .dev_id = r->id, .queue_id = -1 };
-	__u64 deadline = camp_ms() + CAMP_LIMIT_MS;
 	int ret, res;
 
 	__atomic_store_n(&io->ending, true, __ATOMIC_RELEASE);
@@ -480,9 +479,9 @@ static bool delete_device(struct round *r)
 	__atomic_store_n(&io->stop, true, __ATOMIC_RELEASE);
 	if (!await_exit(r, &r->client, "a client hangs in the deletion"))
 		return false;
-	while ((ret = ublk_ctrl_wait(&ctrl, 100, &res)) == -ETIME)
-		if (camp_ms() > deadline)
-			return complain(r, "the device cannot be deleted");
+	ret = camp_ctrl_wait(&ctrl, CAMP_LIMIT_MS, &res);
+	if (ret == -ETIME)
+		return complain(r, "the device cannot be deleted");
 	if (ret || (res && res != -ENODEV))
 		return complain(r, "the deletion is refused");
 	sum.deleted++;
