@@ -330,34 +330,58 @@ static bool takes_signals(pid_t pid, int tid, int sig)
 	return !(camp_status(dir, "SigBlk", 16, ~0ULL) >> (sig - 1) & 1);
 }
 
-/* Sends the signal to one thread of the server, or to each. */
-static void signal_threads(struct round *r, int sig, bool all)
+#define MAX_THREADS	32
+
+/* Those of the server that take the signal, the first one first. */
+static unsigned int find_threads(const struct round *r, int sig, int *tids)
 {
-	unsigned int nr = 0, i, victim_nr;
-	int tids[32], tid;
-	char path[32];
+	unsigned int nr = 0;
 	struct dirent *d;
+	char path[32];
+	int tid;
 	DIR *dir;
 
 	snprintf(path, sizeof(path), "/proc/%d/task", r->server);
 	dir = opendir(path);
-	while (dir && nr < 32 && (d = readdir(dir))) {
+	while (dir && nr < MAX_THREADS && (d = readdir(dir))) {
 		tid = atoi(d->d_name);
 		if (tid && (sig == SIGKILL || takes_signals(r->server, tid, sig)))
 			tids[nr++] = tid;
 	}
 	if (dir)
 		closedir(dir);
-	if (!nr)
-		return;
-	victim_nr = camp_pick(&r->seed, nr);
-	/*
-	 * The first one last: it closes ublkcN, and a worker that found it closed would
-	 * end by itself, and leave its mapping there.
-	 */
-	for (i = nr; i-- > 0;)
-		if (all || i == victim_nr)
-			syscall(SYS_tgkill, r->server, tids[i], sig);
+	return nr;
+}
+
+static void signal_one(struct round *r, int sig)
+{
+	int tids[MAX_THREADS];
+	unsigned int nr = find_threads(r, sig, tids);
+
+	if (nr)
+		syscall(SYS_tgkill, r->server, tids[camp_pick(&r->seed, nr)], sig);
+}
+
+/*
+ * The first one last: it closes ublkcN, and a worker that found it closed would end
+ * by itself, and leave its mapping there. It may make more of them until it gets the
+ * signal, so look again. Who has it blocks it from then on, as both do for a moment
+ * when one makes another: the last look is some milliseconds after nobody took it.
+ */
+static void signal_all(struct round *r, int sig)
+{
+	__u64 deadline = camp_ms() + CAMP_LIMIT_MS;
+	unsigned int nr, vain = 0;
+	int tids[MAX_THREADS];
+
+	while (vain++ < 5 && camp_ms() <= deadline) {
+		nr = find_threads(r, sig, tids);
+		if (nr)
+			vain = 0;
+		while (nr-- > 0)
+			syscall(SYS_tgkill, r->server, tids[nr], sig);
+		camp_nap(1000);
+	}
 }
 
 /* Does something of the server live on, without serving? */
@@ -383,10 +407,10 @@ static void strike(struct round *r)
 	r->strikes++;
 	if (r->death == KILL_PROCESS || r->death == QUIESCE)
 		kill(r->server, SIGKILL);
-	else if (r->death == KILL_THREAD)
-		signal_threads(r, SIGKILL, false);
+	else if (r->death == CLOSE_ALL)
+		signal_all(r, SIGUSR1);
 	else
-		signal_threads(r, SIGUSR1, r->death == CLOSE_ALL);
+		signal_one(r, r->death == KILL_THREAD ? SIGKILL : SIGUSR1);
 	if (!leaves_half(r->death))
 		return;
 	camp_nap(camp_pick(&r->seed, 40000));
