@@ -4,9 +4,9 @@
  *
  * A client that sends a request, and need not wait because earlier ones have ended,
  * loses its CPU to a server that is woken there: that finds one request, answers it,
- * and sleeps. Switching to and fro then costs more than all the rest. The server could
- * do nothing without this CPU, so there such requests wait for more to come, a few of
- * them, and not for long.
+ * and sleeps. Switching back and forth then costs more than all the rest. The server
+ * could do nothing without this CPU, so there such requests wait for more to come, a
+ * few of them, and not for long.
  *
  * Does the client sleep before there are enough, then nobody works until the timer has
  * woken the server. So the limit becomes what the client was able to send, and grows
