@@ -362,24 +362,34 @@ static void signal_one(struct round *r, int sig)
 		syscall(SYS_tgkill, r->server, tids[camp_pick(&r->seed, nr)], sig);
 }
 
+static bool is_among(int tid, const int *tids, unsigned int nr)
+{
+	while (nr-- > 0)
+		if (tids[nr] == tid)
+			return true;
+	return false;
+}
+
 /*
  * The first one last: it closes ublkcN, and a worker that found it closed would end
  * by itself, and leave its mapping there. It may make more of them until it gets the
- * signal, so look again. Who has it blocks it from then on, as both do for a moment
- * when one makes another: the last look is some milliseconds after nobody took it.
+ * signal, so look again. Both block it for a moment when one makes another: the last
+ * look is some milliseconds after there was nobody new.
  */
 static void signal_all(struct round *r, int sig)
 {
-	__u64 deadline = camp_ms() + CAMP_LIMIT_MS;
-	unsigned int nr, vain = 0;
-	int tids[MAX_THREADS];
+	int tids[MAX_THREADS], told[MAX_THREADS];
+	unsigned int nr, nr_told = 0, vain = 0;
 
-	while (vain++ < 5 && camp_ms() <= deadline) {
+	while (vain++ < 5) {
 		nr = find_threads(r, sig, tids);
-		if (nr)
-			vain = 0;
-		while (nr-- > 0)
+		while (nr-- > 0 && nr_told < MAX_THREADS) {
+			if (is_among(tids[nr], told, nr_told))
+				continue;
+			told[nr_told++] = tids[nr];
 			syscall(SYS_tgkill, r->server, tids[nr], sig);
+			vain = 0;
+		}
 		camp_nap(1000);
 	}
 }
