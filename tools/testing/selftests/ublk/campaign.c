@@ -379,6 +379,25 @@ void camp_show_sleepers(void)
 	each_sleeper(show_sleeper);
 }
 
+/*
+ * How long a grace period takes is for the kernel to watch, which complains after 21
+ * seconds. One task may have to wait while others get on.
+ */
+static bool waits_for_grace_period(const char *dir)
+{
+	char path[300], line[120];
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/stack", dir);
+	f = fopen(path, "re");
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = strstr(line, "synchronize_rcu") || strstr(line, "rcu_barrier");
+	if (f)
+		fclose(f);
+	return found;
+}
+
 static unsigned int too_long;
 static int seen[SLEEPERS], nr_seen;
 
@@ -389,7 +408,8 @@ static void watch_sleeper(int tid, const char *dir, const char *name)
 
 	if (nr_seen < SLEEPERS)
 		seen[nr_seen++] = tid;
-	if (!s || s->told || camp_ms() - s->since <= CAMP_LIMIT_MS)
+	if (!s || s->told || camp_ms() - s->since <= CAMP_LIMIT_MS ||
+	    waits_for_grace_period(dir))
 		return;
 	s->told = true;
 	too_long++;
