@@ -290,7 +290,7 @@ static bool spawn_server(struct round *r, bool recover)
 	return true;
 }
 
-/* Is the disk there? With @must it has to be. */
+/* Sees whether the disk is there. With @must it has to be. */
 static bool await_live(struct round *r, bool must)
 {
 	char c;
@@ -298,9 +298,7 @@ static bool await_live(struct round *r, bool must)
 	if (!camp_wait_input(r->report, CAMP_LIMIT_MS))
 		return complain(r, "the server does not come to an end with its start");
 	r->serves = read(r->report, &c, 1) == 1;
-	if (r->serves)
-		return true;
-	return must ? complain(r, "the server did not start") : false;
+	return r->serves || !must || complain(r, "the server did not start");
 }
 
 static void start_clients(struct round *r)
@@ -494,6 +492,9 @@ static bool die_and_recover(struct round *r, bool *good)
 		if (i + 1 == r->deaths)
 			break;
 	}
+	/* A command of somebody else's may have stopped the device meanwhile. */
+	if (!r->serves)
+		return false;
 	sum.recovered++;
 	__atomic_add_fetch(&io->epoch, 1, __ATOMIC_RELEASE);
 	camp_nap(camp_pick(&r->seed, 40000));
