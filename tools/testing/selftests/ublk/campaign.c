@@ -385,17 +385,7 @@ void camp_show_sleepers(void)
  */
 static bool waits_for_grace_period(const char *dir)
 {
-	char path[300], line[120];
-	bool found = false;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/stack", dir);
-	f = fopen(path, "re");
-	while (f && !found && fgets(line, sizeof(line), f))
-		found = strstr(line, "synchronize_rcu") || strstr(line, "rcu_barrier");
-	if (f)
-		fclose(f);
-	return found;
+	return td_stack_has(dir, "synchronize_rcu") || td_stack_has(dir, "rcu_barrier");
 }
 
 static unsigned int too_long;

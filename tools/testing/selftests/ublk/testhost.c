@@ -226,7 +226,7 @@ char td_task_state(const char *dir, char *line, size_t len)
 	return p[2];
 }
 
-static bool stack_is_in_driver(const char *dir)
+bool td_stack_has(const char *dir, const char *what)
 {
 	char path[320], line[200];
 	bool found = false;
@@ -235,7 +235,7 @@ static bool stack_is_in_driver(const char *dir)
 	snprintf(path, sizeof(path), "%s/stack", dir);
 	f = fopen(path, "re");
 	while (f && !found && fgets(line, sizeof(line), f))
-		found = strstr(line, " ublk_");
+		found = strstr(line, what);
 	if (f)
 		fclose(f);
 	return found;
@@ -245,7 +245,7 @@ static bool sleeps_in_driver(const char *dir)
 {
 	char line[200], state = td_task_state(dir, line, sizeof(line));
 
-	return (state == 'S' || state == 'D') && stack_is_in_driver(dir);
+	return (state == 'S' || state == 'D') && td_stack_has(dir, " ublk_");
 }
 
 bool td_sleeps_in_driver(void)

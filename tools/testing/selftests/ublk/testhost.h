@@ -46,6 +46,8 @@ int td_fio(const char *dev, const char *rw, const char *extra);
  * pid and name.
  */
 char td_task_state(const char *dir, char *line, size_t len);
+/* Is there such a word in its stack in the kernel? No, if that cannot be read. */
+bool td_stack_has(const char *dir, const char *what);
 /* Is a thread of this process asleep in the driver? Yes, if that cannot be told. */
 bool td_sleeps_in_driver(void);
 
