@@ -2,9 +2,9 @@
 /*
  * Devices: their ids, their memory, how they are added, found and deleted.
  *
- * An id belongs to its device until the memory of the device is freed, which can
- * be long after DEL_DEV: an open ublkcN or disk keeps it. So an id never names
- * two devices, and a device that is on its way out can still be asked for.
+ * An id belongs to its device until the last reference is gone, which can be long
+ * after DEL_DEV: an open ublkcN or disk keeps it. So an id never names two devices,
+ * and a device that is on its way out can still be asked for.
  */
 #include <linux/blk-mq.h>
 #include <linux/cred.h>
@@ -26,6 +26,10 @@
 unsigned int ublk_max_unprivileged = 64;
 
 static atomic_t ublk_nr_unprivileged = ATOMIC_INIT(0);
+
+/* Devices in memory; some have given their id back. */
+static atomic_t ublk_nr_devices = ATOMIC_INIT(0);
+
 static DEFINE_XARRAY_ALLOC(ublk_ids);
 static dev_t ublk_ch_devt;
 
@@ -204,31 +208,34 @@ static int ublk_dev_alloc_tag_set(struct ublk_device *dev)
 	return 0;
 }
 
+/* This waits for a grace period, which is no concern of who waits for the id. */
+static void ublk_dev_free_work(struct work_struct *work)
+{
+	struct ublk_device *dev = container_of(work, struct ublk_device, free_work);
+
+	if (dev->tag_set.tags)
+		blk_mq_free_tag_set(&dev->tag_set);
+	kfree(dev);
+	atomic_dec_and_wake_up(&ublk_nr_devices);
+}
+
 static void ublk_dev_free(struct device *d)
 {
 	struct ublk_device *dev = container_of(d, struct ublk_device, dev);
-	struct ublk_tombstone *tombstone = dev->tombstone;
 
 	for (unsigned int i = 0; dev->queues && i < dev->nr_queues; i++)
 		ublk_queue_free(dev->queues[i]);
 	kvfree(dev->queues);
-	if (dev->tag_set.tags)
-		blk_mq_free_tag_set(&dev->tag_set);
 	ublk_shmem_free(dev->shmem);
 	put_pid(dev->server_pid);
 
 	if (ublk_dev_has(dev, UBLK_F_UNPRIVILEGED_DEV))
 		atomic_dec(&ublk_nr_unprivileged);
-	if (dev->id != UBLK_ID_AUTO) {
+	if (dev->id != UBLK_ID_AUTO)
 		xa_erase(&ublk_ids, dev->id);
-		/* Pairs with prepare_to_wait_event() in ublk_dev_delete_all(). */
-		smp_mb();
-		wake_up_var(&ublk_ids);
-	}
-	kfree(dev);
-
-	complete_all(&tombstone->gone);
-	kref_put(&tombstone->ref, ublk_tombstone_free);
+	complete_all(&dev->tombstone->gone);
+	kref_put(&dev->tombstone->ref, ublk_tombstone_free);
+	queue_work(ublk_op_wq, &dev->free_work);
 }
 
 /* When this has succeeded, put_device() undoes everything. */
@@ -248,6 +255,7 @@ static struct ublk_device *ublk_dev_alloc(const struct ublksrv_ctrl_dev_info *in
 	kref_init(&dev->tombstone->ref);
 	init_completion(&dev->tombstone->gone);
 
+	atomic_inc(&ublk_nr_devices);
 	dev->id = UBLK_ID_AUTO;
 	dev->info = *info;
 	dev->owner_uid = current_uid();
@@ -258,6 +266,7 @@ static struct ublk_device *ublk_dev_alloc(const struct ublksrv_ctrl_dev_info *in
 	init_waitqueue_head(&dev->wq);
 	INIT_WORK(&dev->ops_work, ublk_ops_work);
 	INIT_WORK(&dev->scan_work, ublk_disk_scan_work);
+	INIT_WORK(&dev->free_work, ublk_dev_free_work);
 
 	device_initialize(&dev->dev);
 	dev->dev.release = ublk_dev_free;
@@ -558,7 +567,7 @@ int ublk_dev_delete(struct ublk_device *dev)
 }
 
 /**
- * ublk_dev_delete_all - delete every device and wait until it is gone
+ * ublk_dev_delete_all - delete every device and wait until its memory is freed
  *
  * Context: module exit: no command runs, and neither ublkcN nor disk is open.
  */
@@ -575,5 +584,5 @@ void ublk_dev_delete_all(void)
 		ublk_dev_delete(dev);
 		put_device(&dev->dev);
 	}
-	wait_var_event(&ublk_ids, xa_empty(&ublk_ids));
+	wait_var_event(&ublk_nr_devices, !atomic_read(&ublk_nr_devices));
 }

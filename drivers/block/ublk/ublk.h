@@ -426,6 +426,7 @@ struct ublk_tombstone {
  * @ops_work:	runs @ops
  * @scan_work:	reads the partition table after START_DEV
  * @scanning:	@scan_work has not finished; TRY_STOP_DEV waits for it on @wq
+ * @free_work:	frees what outlives the last reference
  * @no_opens:	TRY_STOP_DEV bans opens of the disk; under disk->open_mutex
  */
 struct ublk_device {
@@ -460,6 +461,7 @@ struct ublk_device {
 	wait_queue_head_t	wq;
 	struct work_struct	ops_work;
 	struct work_struct	scan_work;
+	struct work_struct	free_work;
 	bool			scanning;
 	bool			no_opens;
 };
