@@ -85,6 +85,17 @@ static int ublk_ch_open(struct inode *inode, struct file *file)
 }
 
 /*
+ * Can there be a request that saw a gate of this session open? A DEAD device has none
+ * left, and START_DEV refuses a session that has to go. Without one, nobody waits for
+ * a dead server, and a released one can be swept at once.
+ */
+static bool ublk_session_may_owe(struct ublk_session *s)
+{
+	guard(spinlock)(&s->dev->lock);
+	return s->dev->state != UBLK_S_DEV_DEAD;
+}
+
+/*
  * Is this the last thread of the one process that serves the device? Then what
  * that process owns will not be answered, whoever else has the file open.
  */
@@ -107,7 +118,8 @@ static int ublk_ch_flush(struct file *file, fl_owner_t id)
 {
 	struct ublk_session *s = file->private_data;
 
-	if (ublk_server_dies(s) && ublk_session_advance(s, UBLK_SESSION_DEAD))
+	if (ublk_server_dies(s) && ublk_session_advance(s, UBLK_SESSION_DEAD) &&
+	    ublk_session_may_owe(s))
 		queue_rcu_work(ublk_sweep_wq, &s->dead_work);
 	return 0;
 }
@@ -124,7 +136,10 @@ static int ublk_ch_release(struct inode *inode, struct file *file)
 	struct ublk_session *s = file->private_data;
 
 	ublk_session_advance(s, UBLK_SESSION_RELEASED);
-	queue_rcu_work(ublk_sweep_wq, &s->release_work);
+	if (ublk_session_may_owe(s))
+		queue_rcu_work(ublk_sweep_wq, &s->release_work);
+	else
+		queue_work(ublk_sweep_wq, &s->release_work.work);
 	return 0;
 }
 

@@ -111,11 +111,20 @@ static int ublk_disk_claim(struct ublk_device *dev, struct pid *pid,
 	return 0;
 }
 
+/* The end of LIVE: no request is left, and none of those is under way who had one. */
+static void ublk_disk_gone(struct ublk_device *dev)
+{
+	synchronize_rcu_expedited();
+	guard(spinlock)(&dev->lock);
+	dev->disk = NULL;
+	ublk_dev_set_state(dev, UBLK_S_DEV_DEAD, NULL);
+}
+
 static void ublk_disk_unclaim(struct ublk_device *dev)
 {
+	ublk_disk_gone(dev);
 	guard(spinlock)(&dev->lock);
 	dev->disk_used = false;
-	ublk_dev_set_state(dev, UBLK_S_DEV_DEAD, NULL);
 }
 
 /*
@@ -298,10 +307,7 @@ void ublk_disk_remove(struct ublk_device *dev, bool served)
 	}
 	del_gendisk(disk);
 
-	scoped_guard(spinlock, &dev->lock) {
-		dev->disk = NULL;
-		ublk_dev_set_state(dev, UBLK_S_DEV_DEAD, NULL);
-	}
+	ublk_disk_gone(dev);
 	put_disk(disk);
 }
 

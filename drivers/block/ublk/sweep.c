@@ -116,7 +116,7 @@ void ublk_session_stop(struct ublk_session *s)
  * ublk_session_sweep - take back what a dead server leaves behind
  * @s:	session past UBLK_SESSION_STOPPING
  *
- * Context: process, a grace period after the gates were closed. Does not wait.
+ * Context: process; who saw the gates open is through. Does not wait.
  */
 void ublk_session_sweep(struct ublk_session *s)
 {
@@ -143,7 +143,7 @@ static void ublk_queue_reset(struct ublk_queue *q)
 
 /**
  * ublk_session_reset - empty the slots for the next server
- * @s:	session that is over: released, swept, and a grace period ago
+ * @s:	session that is over: released and swept
  *
  * Context: op.
  */
