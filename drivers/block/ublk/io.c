@@ -286,8 +286,10 @@ void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw)
 
 	ublk_coalesce_server_runs(q);
 	/* Nobody has to wake this task for what waits there. */
-	if (!llist_empty(&q->coalesce.waiting))
+	if (!llist_empty(&q->coalesce.waiting)) {
+		guard(rcu)();
 		ublk_queue_wake_server(q);
+	}
 
 	while (slot) {
 		struct ublk_slot *next = slot->next;

@@ -47,8 +47,6 @@ static void ublk_queue_cancel_idle(struct ublk_queue *q)
 {
 	if (q->batch)
 		ublk_batch_abort_idle(q);
-	else
-		ublk_coalesce_flush(q);
 
 	for (unsigned int tag = 0; tag < q->depth; tag++) {
 		struct ublk_slot *slot = &q->slots[tag];
@@ -90,13 +88,25 @@ static void ublk_queue_sweep(struct ublk_queue *q)
 		ublk_slot_sweep(q, &q->slots[tag]);
 }
 
+/*
+ * A request that waits for others has to be on its way before any command is handed
+ * back: a server that is told to go may do so at once. Whoever is pushing, as task work
+ * does, too, is in a read-side section.
+ */
+static void ublk_dev_push_waiting(struct ublk_device *dev)
+{
+	for (unsigned int i = 0; i < dev->nr_queues; i++)
+		ublk_coalesce_flush(dev->queues[i]);
+	synchronize_rcu_expedited();
+}
+
 /**
  * ublk_session_stop - take back the commands of a server that lives on
  * @s:	session of a device that gives it no more requests
  *
  * The server gets UBLK_IO_RES_ABORT for each command that waits for a request.
  *
- * Context: op, waits for a grace period.
+ * Context: op, waits for grace periods.
  */
 void ublk_session_stop(struct ublk_session *s)
 {
@@ -106,6 +116,8 @@ void ublk_session_stop(struct ublk_session *s)
 	if (!ublk_session_advance(s, UBLK_SESSION_STOPPING))
 		return;
 	synchronize_rcu_expedited();
+	if (!ublk_dev_has(dev, UBLK_F_BATCH_IO))
+		ublk_dev_push_waiting(dev);
 	for (unsigned int i = 0; i < dev->nr_queues; i++) {
 		ublk_queue_cancel_idle(dev->queues[i]);
 		cond_resched();
