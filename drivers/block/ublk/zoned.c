@@ -160,9 +160,33 @@ static int ublk_report_ask(struct gendisk *disk, struct ublk_report *r)
 }
 
 /*
- * Pass the zones on. Their users rely on place and length, so any other zone is
- * -ENODEV; so is an answer without one, as asking again would not help. Returns the
- * number of zones.
+ * The block layer takes a write pointer for the number of a zone, and that for an
+ * index, so it must not leave its zone. In other conditions a zone has none.
+ */
+static bool ublk_zone_wp_is_inside(const struct blk_zone *zone)
+{
+	switch (zone->cond) {
+	case BLK_ZONE_COND_IMP_OPEN:
+	case BLK_ZONE_COND_EXP_OPEN:
+	case BLK_ZONE_COND_CLOSED:
+	case BLK_ZONE_COND_ACTIVE:
+		return zone->wp >= zone->start && zone->wp - zone->start <= zone->len;
+	default:
+		return true;
+	}
+}
+
+/* Is it the zone that begins at @start and has @len sectors? */
+static bool ublk_zone_is_valid(const struct blk_zone *zone, sector_t start, u64 len)
+{
+	return zone->start == start && zone->len == len && zone->capacity <= len &&
+		ublk_zone_wp_is_inside(zone);
+}
+
+/*
+ * Pass the zones on. Their users rely on what they say of place and length, so any
+ * other zone is -ENODEV; so is an answer without one, as asking again would not help.
+ * Returns the number of zones.
  */
 static int ublk_report_tell(struct gendisk *disk, const struct ublk_report *r,
 			    unsigned int idx, struct blk_report_zones_args *args)
@@ -175,8 +199,7 @@ static int ublk_report_tell(struct gendisk *disk, const struct ublk_report *r,
 	for (i = 0; i < r->nr_zones && r->zones[i].len; i++) {
 		struct blk_zone *zone = &r->zones[i];
 
-		if (zone->start != at ||
-		    zone->len != min(zone_size, r->end - at))
+		if (!ublk_zone_is_valid(zone, at, min(zone_size, r->end - at)))
 			return -ENODEV;
 		ret = disk_report_zone(disk, zone, idx + i, args);
 		if (ret)

@@ -273,6 +273,12 @@ FIXTURE_VARIANT(answer)
 
 TD_FIXTURE_OPS_WITH(answer, UBLK_F_ZONED, start_asking);
 
+static void open_at(struct blk_zone *zone, __s64 offset)
+{
+	zone->cond = BLK_ZONE_COND_EXP_OPEN;
+	zone->wp = zone->start + offset;
+}
+
 #define ANSWER(name, statement)						\
 static void change_##name(struct blk_zone *zones) { statement; }	\
 FIXTURE_VARIANT_ADD(answer, name) { .change = change_##name }
@@ -286,6 +292,9 @@ ANSWER(last_zone_beyond_the_end, zones[TZ_NR - 1].len = TZ_SECTORS * 2);
 ANSWER(zone_far_away, zones[20].start = ~0ULL << 20);
 ANSWER(no_capacity, zones[20].capacity = 0);
 ANSWER(capacity_beyond_the_zone, zones[20].capacity = TZ_SECTORS + 1);
+ANSWER(write_pointer_before_the_zone, open_at(&zones[20], -8));
+ANSWER(write_pointer_behind_the_zone, open_at(&zones[20], TZ_SECTORS + 8));
+ANSWER(write_pointer_far_away, open_at(&zones[20], (1LL << 32) + 8));
 ANSWER(unknown_type, zones[20].type = 99);
 ANSWER(unknown_condition, zones[20].cond = 99);
 ANSWER(conventional_with_a_write_pointer, zones[0].cond = BLK_ZONE_COND_EMPTY);
