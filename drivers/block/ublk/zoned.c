@@ -322,6 +322,10 @@ int ublk_zoned_validate(const struct ublk_device *dev, const struct ublk_params 
 	if (!p->max_zone_append_sectors || p->max_open_zones > nr_zones ||
 	    p->max_active_zones > nr_zones)
 		return -EINVAL;
+	/* The block layer has a byte for each zone, and a pointer for each open one. */
+	if (nr_zones >= KMALLOC_MAX_SIZE ||
+	    max(p->max_open_zones, p->max_active_zones) > KMALLOC_MAX_SIZE / sizeof(void *))
+		return -EINVAL;
 	return 0;
 }
 

@@ -113,6 +113,13 @@ static void without_capacity(struct ublk_params *p)
 	p->zoned.max_active_zones = 0;
 }
 
+/* The block layer cannot have more than there are bytes in one kmalloc(). */
+static void many_zones(struct ublk_params *p, unsigned int shift)
+{
+	p->basic.chunk_sectors = 1;
+	p->basic.dev_sectors = 1ULL << shift;
+}
+
 VALUE(unchanged, 0, (void)p);
 VALUE(zoned_type_missing, -EINVAL, p->types &= ~UBLK_PARAM_TYPE_ZONED);
 VALUE(zone_size_0, -EINVAL, p->basic.chunk_sectors = 0);
@@ -132,6 +139,12 @@ VALUE(smaller_last_zone, 0, p->basic.dev_sectors -= TZ_SECTORS / 2);
 VALUE(smaller_last_zone_does_not_count, -EINVAL,
 	p->basic.dev_sectors -= TZ_SECTORS / 2;
 	p->zoned.max_open_zones = TZ_NR);
+VALUE(many_zones, 0, many_zones(p, 21));
+VALUE(too_many_zones, -EINVAL, many_zones(p, 22));
+VALUE(too_many_open_zones, -EINVAL, many_zones(p, 21);
+	p->zoned.max_open_zones = 1 << 20);
+VALUE(too_many_active_zones, -EINVAL, many_zones(p, 21);
+	p->zoned.max_active_zones = 1 << 20);
 VALUE(capacity_0, 0, without_capacity(p));
 VALUE(capacity_0_with_an_open_zone, -EINVAL, without_capacity(p);
 	p->zoned.max_open_zones = 1);
