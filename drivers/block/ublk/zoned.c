@@ -299,6 +299,9 @@ bool ublk_zoned_take_append(struct request *rq, s32 result, u64 lba)
 	    offset > rq->q->limits.chunk_sectors - blk_rq_sectors(rq) ||
 	    !IS_ALIGNED(offset, queue_logical_block_size(rq->q) >> SECTOR_SHIFT))
 		return false;
+	/* The last zone may be a smaller one. */
+	if (lba + blk_rq_sectors(rq) > get_capacity(rq->q->disk))
+		return false;
 	rq->__sector = lba;
 	return true;
 }
