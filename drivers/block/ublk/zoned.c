@@ -28,7 +28,7 @@
  * @sector:	where the first zone begins
  * @end:	where the last zone of the disk ends
  * @nr_zones:	how many zones it may tell of
- * @size:	bytes at @zones, whole pages
+ * @size:	bytes at @zones
  * @zones:	its answer, one of length 0 ends it
  * @status:	how the request ended
  * @done:	the request has ended
@@ -46,16 +46,15 @@ struct ublk_report {
 	atomic_t		one_left;
 };
 
-/*
- * A page is one segment under any limits that there are, and more of them are as
- * many at most.
- */
+/* The memory begins with a page, so its segments are as large as the limits let them. */
 static size_t ublk_report_size(const struct queue_limits *lim, unsigned int nr_zones)
 {
 	u64 size = min((u64)nr_zones * sizeof(struct blk_zone), UBLK_MAX_REPORT_BYTES);
+	u64 segment = min3((u64)lim->max_segment_size, PAGE_SIZE,
+			   min(lim->seg_boundary_mask, PAGE_SIZE - 1) + 1);
 
-	size = min(PAGE_ALIGN(size), (u64)lim->max_segments << PAGE_SHIFT);
-	return min(size, round_down((u64)lim->max_hw_sectors << SECTOR_SHIFT, PAGE_SIZE));
+	size = min(PAGE_ALIGN(size), lim->max_segments * segment);
+	return min(size, round_down((u64)lim->max_hw_sectors << SECTOR_SHIFT, segment));
 }
 
 static void ublk_report_free(struct ublk_report *r)
