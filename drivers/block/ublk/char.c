@@ -159,14 +159,19 @@ static size_t ublk_queue_map_size(const struct ublk_queue *q)
 	return PAGE_ALIGN((size_t)q->depth * q->stride);
 }
 
+/*
+ * By page frame number: what madvise() would take out of a mapping of pages, nobody
+ * could bring back. The mapping holds the file, and so the pages.
+ */
 static int ublk_queue_map(struct ublk_queue *q, struct vm_area_struct *vma)
 {
 	size_t size = ublk_queue_map_size(q);
 	int ret;
 
 	for (size_t at = 0; at < size; at += PAGE_SIZE) {
-		ret = vm_insert_page(vma, vma->vm_start + at,
-				     vmalloc_to_page(q->descs + at));
+		ret = remap_pfn_range(vma, vma->vm_start + at,
+				      vmalloc_to_pfn(q->descs + at), PAGE_SIZE,
+				      vma->vm_page_prot);
 		if (ret)
 			return ret;
 	}
@@ -205,7 +210,7 @@ static int ublk_ch_mmap(struct file *file, struct vm_area_struct *vma)
 	if (vma->vm_end - vma->vm_start != ublk_queue_map_size(q))
 		return -EINVAL;
 
-	vm_flags_mod(vma, VM_DONTEXPAND | VM_DONTDUMP, VM_MAYWRITE);
+	vm_flags_clear(vma, VM_MAYWRITE);
 	return ublk_queue_map(q, vma);
 }
 

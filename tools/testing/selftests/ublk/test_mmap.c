@@ -110,6 +110,17 @@ TEST_F(attached, mapping_cannot_be_made_writable)
 	EXPECT_EQ(EACCES, errno);
 }
 
+/* There is nothing that could bring the pages back. */
+TEST_F(attached, mapping_does_not_lose_its_pages)
+{
+	char *p = map(&self->td, 4096, PROT_READ, 0);
+
+	ASSERT_NE(MAP_FAILED, p);
+	EXPECT_EQ(-1, madvise(p, 4096, MADV_DONTNEED));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_TRUE(td_is_zero(p, 4096));
+}
+
 static int map_here(void *arg)
 {
 	struct testdev *td = arg;
