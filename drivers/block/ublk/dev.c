@@ -70,6 +70,11 @@ static void ublk_tombstone_free(struct kref *ref)
 	kfree(container_of(ref, struct ublk_tombstone, ref));
 }
 
+static void ublk_tombstone_put(struct ublk_tombstone *t)
+{
+	kref_put(&t->ref, ublk_tombstone_free);
+}
+
 /**
  * ublk_tombstone_get - prepare to wait for the end of a device
  * @dev:	the device
@@ -93,7 +98,7 @@ int ublk_tombstone_wait(struct ublk_tombstone *t)
 {
 	int ret = wait_for_completion_interruptible(&t->gone);
 
-	kref_put(&t->ref, ublk_tombstone_free);
+	ublk_tombstone_put(t);
 	return ret ? -EINTR : 0;
 }
 
@@ -234,7 +239,7 @@ static void ublk_dev_free(struct device *d)
 	if (dev->id != UBLK_ID_AUTO)
 		xa_erase(&ublk_ids, dev->id);
 	complete_all(&dev->tombstone->gone);
-	kref_put(&dev->tombstone->ref, ublk_tombstone_free);
+	ublk_tombstone_put(dev->tombstone);
 	queue_work(ublk_op_wq, &dev->free_work);
 }
 
@@ -273,6 +278,39 @@ static struct ublk_device *ublk_dev_alloc(const struct ublksrv_ctrl_dev_info *in
 	return dev;
 }
 
+/* That of a device which cannot be found any more, but has its id still; or NULL. */
+static struct ublk_tombstone *ublk_id_tombstone(u32 id)
+{
+	struct ublk_tombstone *t = NULL;
+	struct ublk_device *dev;
+
+	xa_lock(&ublk_ids);
+	dev = xa_load(&ublk_ids, id);
+	if (dev && !kref_read(&dev->dev.kobj.kref))
+		t = ublk_tombstone_get(dev);
+	xa_unlock(&ublk_ids);
+	return t;
+}
+
+/*
+ * Who was told that there is no such device may add one: wait for the moment between
+ * its last reference and the end of its id.
+ */
+static int ublk_id_insert(u32 id)
+{
+	struct ublk_tombstone *t;
+	int ret;
+
+	while ((ret = xa_insert(&ublk_ids, id, NULL, GFP_KERNEL)) == -EBUSY) {
+		t = ublk_id_tombstone(id);
+		if (!t)
+			break;
+		wait_for_completion(&t->gone);
+		ublk_tombstone_put(t);
+	}
+	return ret;
+}
+
 /* A reserved id is taken for others, but nobody finds a device by it. */
 static int ublk_id_reserve(u32 wanted, u32 *id)
 {
@@ -285,7 +323,7 @@ static int ublk_id_reserve(u32 wanted, u32 *id)
 			       XA_LIMIT(0, UBLK_MAX_DEVICES - 1), GFP_KERNEL);
 	} else {
 		taken = -EEXIST;
-		ret = xa_insert(&ublk_ids, wanted, NULL, GFP_KERNEL);
+		ret = ublk_id_insert(wanted);
 	}
 	if (!ret)
 		*id = got;

@@ -299,6 +299,35 @@ TEST_F(driver, deleted_id_can_be_added_again)
 	EXPECT_EQ(0, td_add(td));
 }
 
+/* Asks without a pause: the memory of a device takes a moment longer to go. */
+static bool is_soon_not_found(struct testdev *td)
+{
+	struct ublksrv_ctrl_dev_info info;
+	__u64 deadline = td_now_ms() + TD_DEADLINE_MS;
+	int ret;
+
+	do {
+		ret = ublk_get_info(&td->ctrl, td->id, &info);
+	} while (!ret && td_now_ms() < deadline);
+	return ret == -ENODEV;
+}
+
+TEST_F(driver, id_can_be_added_as_soon_as_it_is_not_found)
+{
+	struct testdev *td = &self->td;
+	int ret, i;
+
+	for (i = 0; i < 32; i++) {
+		ret = td_add(td);
+		ASSERT_EQ(0, ret)
+			TH_LOG("round %d: %s", i, strerror(-ret));
+		ASSERT_EQ(0, td_attach(td));
+		ASSERT_EQ(0, td_detach(td));
+		ASSERT_EQ(0, ublk_del_dev_async(&td->ctrl, td->id));
+		ASSERT_TRUE(is_soon_not_found(td));
+	}
+}
+
 /* A server may fill in what only the kernel may say. */
 FIXTURE(forged)
 {
