@@ -24,9 +24,10 @@ static const char usage[] =
 "  -q N      queues; default 1\n"
 "  -d N      depth of each; default 128\n"
 "\n"
-"A line for each step: ns of all CPUs that were work. Then the bytes of memory\n"
-"that a device takes before it has a server, and for each kind of it. Then the\n"
-"time that passes for all steps with one device after the other.\n";
+"First the ns of all CPUs that were work, for each step. Then the bytes of memory\n"
+"that a device takes before it has a server, in all and of each kind. Then the\n"
+"same of a live one, with the ring of its server and the commands in it. Then\n"
+"the time that passes for all steps with one device after the other.\n";
 
 struct device {
 	struct ublksrv_ctrl_dev_info info;
@@ -113,8 +114,10 @@ static void delete(struct device *d)
 static const struct {
 	const char *name;
 	void (*run)(struct device *d);
+	const char *memory;	/* what its memory is called then, if it is looked at */
 } steps[] = {
-	{ "add", add }, { "start", start }, { "stop", stop }, { "delete", delete },
+	{ "add", add, "memory" }, { "start", start, "live" },
+	{ "stop", stop }, { "delete", delete },
 };
 
 static const char * const kinds[] = { "MemFree", "Slab", "VmallocUsed", "Percpu" };
@@ -130,12 +133,12 @@ static void look_at_memory(long long *bytes)
 		bytes[i] = bench_sum_field("/proc/meminfo", kinds[i], 1) * 1024;
 }
 
-static void print_memory(const long long *before, const long long *after,
-			 unsigned int nr)
+static void print_memory(const char *name, const long long *before,
+			 const long long *after, unsigned int nr)
 {
 	unsigned int i;
 
-	printf("memory all=%lld", (before[0] - after[0]) / (int)nr);
+	printf("%s all=%lld", name, (before[0] - after[0]) / (int)nr);
 	for (i = 1; i < NR_KINDS; i++)
 		printf(" %s=%lld", kinds[i], (after[i] - before[i]) / (int)nr);
 	printf("\n");
@@ -143,7 +146,7 @@ static void print_memory(const long long *before, const long long *after,
 
 static void run_steps(struct device *devices, unsigned int nr)
 {
-	long long before[NR_KINDS], after[NR_KINDS];
+	long long before[NR_KINDS], after[NR_STEPS][NR_KINDS];
 	unsigned int i, step;
 	uint64_t busy;
 
@@ -155,11 +158,13 @@ static void run_steps(struct device *devices, unsigned int nr)
 			steps[step].run(&devices[i]);
 		printf(" %s=%llu", steps[step].name,
 		       (unsigned long long)(bench_busy() - busy) / nr);
-		if (!step)
-			look_at_memory(after);
+		if (steps[step].memory)
+			look_at_memory(after[step]);
 	}
 	printf("\n");
-	print_memory(before, after, nr);
+	for (step = 0; step < NR_STEPS; step++)
+		if (steps[step].memory)
+			print_memory(steps[step].memory, before, after[step], nr);
 }
 
 /* Returns the time that passes for one. */
