@@ -303,7 +303,7 @@ TEST_F(attached, prep_of_parts_in_any_order_makes_the_device_ready)
 	EXPECT_EQ(0, td_start(&self->td));
 }
 
-TEST_F(attached, prep_of_some_tags_does_not)
+TEST_F(attached, start_waits_for_tags_that_prep_left_out)
 {
 	struct testdev *td = &self->td;
 

@@ -175,22 +175,22 @@ FIXTURE_VARIANT(result)
 #define RESULT(name, w, a, s)						\
 	FIXTURE_VARIANT_ADD(result, name) { .write = w, .answer = a, .seen = s }
 
-RESULT(read_full, false, 4096, 4096);
-RESULT(read_zero, false, 0, -EIO);
-RESULT(read_eio, false, -EIO, -EIO);
-RESULT(read_enospc, false, -ENOSPC, -ENOSPC);
-RESULT(read_etimedout, false, -ETIMEDOUT, -ETIMEDOUT);
-RESULT(read_enomem, false, -ENOMEM, -ENOMEM);
-RESULT(read_unknown_errno, false, -ENOTTY, -EIO);
-RESULT(read_no_errno, false, -100000, -EIO);
-RESULT(write_full, true, 4096, 4096);
-RESULT(write_zero, true, 0, 4096);
-RESULT(write_eio, true, -EIO, -EIO);
-RESULT(write_enospc, true, -ENOSPC, -ENOSPC);
+RESULT(all_of_a_read_is_done, false, 4096, 4096);
+RESULT(none_of_a_read_is_eio, false, 0, -EIO);
+RESULT(eio_of_a_read_is_eio, false, -EIO, -EIO);
+RESULT(enospc_of_a_read_is_enospc, false, -ENOSPC, -ENOSPC);
+RESULT(etimedout_of_a_read_is_etimedout, false, -ETIMEDOUT, -ETIMEDOUT);
+RESULT(enomem_of_a_read_is_enomem, false, -ENOMEM, -ENOMEM);
+RESULT(unknown_errno_of_a_read_is_eio, false, -ENOTTY, -EIO);
+RESULT(no_errno_of_a_read_is_eio, false, -100000, -EIO);
+RESULT(all_of_a_write_is_done, true, 4096, 4096);
+RESULT(none_of_a_write_is_done, true, 0, 4096);
+RESULT(eio_of_a_write_is_eio, true, -EIO, -EIO);
+RESULT(enospc_of_a_write_is_enospc, true, -ENOSPC, -ENOSPC);
 
 TD_FIXTURE_OPS(result, td_go_live);
 
-TEST_F(result, client_gets_what_the_answer_means)
+TEST_F(result, client_sees_it)
 {
 	struct testdev *td = &self->td;
 	char *buf = td_page_buf(4096, 0);

@@ -76,7 +76,7 @@ TEST_F(held, io_that_waits_for_a_tag_fails_too)
 		EXPECT_GE(0, td_wait(td, clients[i]));
 }
 
-TEST_F(held, disk_goes)
+TEST_F(held, disk_goes_with_its_server)
 {
 	struct testdev *td = &self->td;
 

@@ -361,7 +361,7 @@ static int read_only(struct testdev *td)
 
 TD_FIXTURE(readonly, read_only);
 
-TEST_F(readonly, disk_says_so)
+TEST_F(readonly, disk_is_read_only)
 {
 	EXPECT_EQ(1, td_sysfs_number(&self->td, "ro"));
 }

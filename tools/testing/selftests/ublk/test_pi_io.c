@@ -114,7 +114,7 @@ TEST_F(disk, spare_bits_of_the_position_do_not_matter)
 	td_answer(&d->td, &req, PI_LEN);
 }
 
-TEST_F(disk, metadata_needs_no_waiting)
+TEST_F(disk, metadata_is_copied_with_nowait)
 {
 	struct pi_disk *d = &self->d;
 	struct iovec iov = { d->meta, PI_MAX_META };

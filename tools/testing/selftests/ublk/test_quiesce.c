@@ -195,7 +195,7 @@ TEST_F(live, commit_completes_the_request_and_ends_the_tag)
 	EXPECT_EQ(4096, td_wait(td, client));
 }
 
-TEST_F(live, data_of_such_a_commit_is_right)
+TEST_F(live, commit_after_quiesce_brings_its_data)
 {
 	struct testdev *td = &self->td;
 	char *buf = td_page_buf(4096, 0), *want = td_page_buf(4096, 5);
@@ -468,7 +468,7 @@ TEST_F(quiesced, quiesce_ends_the_fetches_of_a_server_that_recovers)
 	EXPECT_EQ(UBLK_S_DEV_QUIESCED, td_state(td));
 }
 
-TEST_F(quiesced, disk_can_be_recovered_after_that)
+TEST_F(quiesced, disk_can_be_recovered_after_a_quiesced_recovery)
 {
 	struct testdev *td = &self->td;
 	int client = send_read(td, 0);

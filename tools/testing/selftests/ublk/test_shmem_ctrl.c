@@ -159,7 +159,7 @@ TEST_F(device, memory_has_to_be_there)
 	EXPECT_EQ(0, reg_pages(td, mem, 2));
 }
 
-TEST_F(device, memory_has_to_be_writable_unless_it_need_not)
+TEST_F(device, read_only_memory_can_be_registered_as_such_alone)
 {
 	struct testdev *td = &self->td;
 	char *mem = td_page_buf(PAGE, 1);
@@ -469,7 +469,7 @@ TEST_F(user, may_share_memory)
 	become_root();
 }
 
-TEST_F(user, has_a_limit)
+TEST_F(user, shares_no_more_than_its_limit)
 {
 	struct testdev *td = &self->td;
 

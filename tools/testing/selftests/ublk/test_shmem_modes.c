@@ -122,7 +122,7 @@ FIXTURE_VARIANT_ADD(answer, error_to_a_write) {
 FIXTURE_VARIANT_ADD(answer, too_much_to_a_read) { .result = 8704, .client = -EIO };
 FIXTURE_VARIANT_ADD(answer, part_of_a_block_to_a_read) { .result = 700, .client = -EIO };
 
-TEST_F(answer, means_what_it_means_elsewhere)
+TEST_F(answer, means_the_same_as_without_shared_memory)
 {
 	struct testdev *td = &self->td;
 	struct td_req req;

@@ -432,20 +432,20 @@ TEST_F(live, data_cannot_be_taken_without_user_copy)
 
 /* -- other modes ----------------------------------------------------------- */
 
-FIXTURE(without)
+FIXTURE(plain)
 {
 	struct testdev td;
 };
 
-FIXTURE_VARIANT(without)
+FIXTURE_VARIANT(plain)
 {
 	__u64 flags;
 };
 
-FIXTURE_VARIANT_ADD(without, copy) { .flags = 0 };
-FIXTURE_VARIANT_ADD(without, user_copy) { .flags = UBLK_F_USER_COPY };
+FIXTURE_VARIANT_ADD(plain, copy) { .flags = 0 };
+FIXTURE_VARIANT_ADD(plain, user_copy) { .flags = UBLK_F_USER_COPY };
 
-FIXTURE_SETUP(without)
+FIXTURE_SETUP(plain)
 {
 	struct testdev *td = &self->td;
 
@@ -456,12 +456,12 @@ FIXTURE_SETUP(without)
 	ASSERT_EQ(0, td_go_live(td));
 }
 
-FIXTURE_TEARDOWN_PARENT(without)
+FIXTURE_TEARDOWN_PARENT(plain)
 {
 	EXPECT_EQ(0, td_reap(&self->td));
 }
 
-TEST_F(without, zero_copy_nothing_is_registered)
+TEST_F(plain, register_and_unregister_are_refused)
 {
 	struct testdev *td = &self->td;
 	struct td_req req;

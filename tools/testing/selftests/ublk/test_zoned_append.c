@@ -225,7 +225,7 @@ static const struct {
 	{ "an error", -EIO, 0, false },
 };
 
-TEST_F(target, append_ends_where_the_server_says_if_that_can_be)
+TEST_F(target, append_is_done_only_if_all_of_it_is_in_its_zone)
 {
 	struct testdev *td = &self->td;
 	void *data = td_page_buf(BYTES, 1);

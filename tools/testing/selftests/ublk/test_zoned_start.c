@@ -315,7 +315,7 @@ TEST_F(answer, start_fails_and_can_be_repeated)
 	EXPECT_EQ(0, td_start(td));
 }
 
-TEST_F(starting, answers_that_do_not_get_on_are_the_end)
+TEST_F(starting, start_fails_after_an_answer_without_zones)
 {
 	struct testdev *td = &self->td;
 	struct td_req req;
@@ -388,7 +388,7 @@ TEST_F(starting, stopped_start_can_be_repeated_by_the_next_server)
 	EXPECT_EQ(0, td_serve_again(td));
 }
 
-TEST_F(starting, end_of_the_server_ends_it)
+TEST_F(starting, end_of_the_server_ends_start)
 {
 	struct testdev *td = &self->td;
 	struct td_req req;
