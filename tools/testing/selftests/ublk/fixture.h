@@ -22,6 +22,24 @@
 #include "testspawn.h"
 #include "kselftest_harness.h"
 
+/* Features of the driver, 0 on error. */
+static inline __u64 td_features(struct testdev *td)
+{
+	__u64 features = 0;
+
+	return ublk_get_features(&td->ctrl, &features) ? 0 : features;
+}
+
+/* The numbers are those of UBLK_F_*. */
+#define REQUIRE_FEATURE(td, bits)					\
+do {									\
+	__u64 missing = (bits) & ~td_features(td);			\
+									\
+	if (missing)							\
+		SKIP(return, "driver without UBLK_F_* of 0x%llx",	\
+		     (unsigned long long)missing);			\
+} while (0)
+
 #define TD_FIXTURE_TEARDOWN(name)					\
 FIXTURE_TEARDOWN_PARENT(name)						\
 {									\
@@ -33,8 +51,8 @@ FIXTURE_TEARDOWN_PARENT(name)						\
 }
 
 /*
- * Set-up of @name: no driver is a reason to skip, and so is one without one of
- * these @features; the @step must succeed.
+ * Set-up of @name: skips without a driver, or if the driver lacks one of @features;
+ * @step must succeed.
  */
 #define TD_SETUP(name, features, step)					\
 FIXTURE_SETUP(name)							\
@@ -119,35 +137,6 @@ static inline int td_go_fail_io(struct testdev *td)
 	return td_lose_server(td, UBLK_S_DEV_FAIL_IO);
 }
 
-/* Features of the driver, 0 on error. */
-static inline __u64 td_features(struct testdev *td)
-{
-	__u64 features = 0;
-
-	return ublk_get_features(&td->ctrl, &features) ? 0 : features;
-}
-
-/* How old a request may get, which is 30 seconds unless root says otherwise. */
-static inline int set_io_timeout(const struct testdev *td, unsigned int ms)
-{
-	return td_sysfs_set(td, "queue/io_timeout", ms);
-}
-
-/* Memory of the test's own in some places of a ring's table: they are taken. */
-static inline int occupy(struct io_uring *ring, unsigned int first, unsigned int n)
-{
-	struct iovec iov = { td_page_buf(4096, 0), 4096 };
-	__u64 tag = 0;
-	int ret;
-
-	for (; n; n--, first++) {
-		ret = io_uring_register_buffers_update_tag(ring, first, &iov, &tag, 1);
-		if (ret != 1)
-			return ret;
-	}
-	return 0;
-}
-
 /* The same for a device in batch mode, with a ring for its commands. */
 #define TB_FIXTURE_WITH(name, features, prepare)			\
 FIXTURE(name)								\
@@ -159,10 +148,5 @@ TD_SETUP(name, UBLK_F_BATCH_IO | (features), prepare(&self->tb, &self->td))
 
 #define TB_FIXTURE(name, prepare)					\
 TB_FIXTURE_WITH(name, 0, prepare)
-
-#define REQUIRE_FEATURE(td, bits)					\
-	if ((td_features(td) & (bits)) != (bits))			\
-		SKIP(return, "driver without feature 0x%llx",		\
-		     (unsigned long long)((bits) & ~td_features(td)))
 
 #endif

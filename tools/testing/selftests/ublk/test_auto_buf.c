@@ -239,7 +239,7 @@ TEST_F(live, request_fails_if_its_place_is_taken)
 	char *buf = td_page_buf(4096, 1);
 	int i;
 
-	ASSERT_EQ(0, occupy(&td->ring, 0, 4));
+	ASSERT_EQ(0, td_occupy(&td->ring, 0, 4));
 	/* More than there are tags: each is there for the next. */
 	for (i = 0; i < 6; i++)
 		EXPECT_EQ(-EIO, td_wait(td, td_write(td, buf, 4096, TD_AREA, 0)));
@@ -252,7 +252,7 @@ TEST_F(live, tag_serves_on_after_a_failure)
 	struct td_req req;
 	int client;
 
-	ASSERT_EQ(0, occupy(&td->ring, 0, 4));
+	ASSERT_EQ(0, td_occupy(&td->ring, 0, 4));
 	ASSERT_EQ(-EIO, td_wait(td, td_write(td, buf, 4096, TD_AREA, 0)));
 	ASSERT_EQ(0, io_uring_unregister_buffers(&td->ring));
 	ASSERT_EQ(0, io_uring_register_buffers_sparse(&td->ring, 4));
@@ -277,7 +277,7 @@ TEST_F(live, flush_does_not_mind_a_taken_place)
 	struct td_req req;
 	int client;
 
-	ASSERT_EQ(0, occupy(&td->ring, 0, 4));
+	ASSERT_EQ(0, td_occupy(&td->ring, 0, 4));
 	client = td_fsync(td);
 	ASSERT_EQ(0, td_next(td, &req));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 0));
@@ -311,7 +311,7 @@ TEST_F(fallback, server_copies_by_itself)
 	int client;
 
 	REQUIRE_FEATURE(td, UBLK_F_USER_COPY);
-	ASSERT_EQ(0, occupy(&td->ring, 0, 4));
+	ASSERT_EQ(0, td_occupy(&td->ring, 0, 4));
 	client = td_write_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
 	EXPECT_NE(0, req.flags & UBLK_IO_F_NEED_REG_BUF);
@@ -336,7 +336,7 @@ TEST_F(fallback, server_registers_by_itself)
 	__u64 tag = 0;
 
 	REQUIRE_FEATURE(td, UBLK_F_SUPPORT_ZERO_COPY);
-	ASSERT_EQ(0, occupy(&td->ring, 0, 4));
+	ASSERT_EQ(0, td_occupy(&td->ring, 0, 4));
 	client = td_write_arrived(td, &req, buf, 4096);
 	ASSERT_LE(0, client);
 	EXPECT_NE(0, req.flags & UBLK_IO_F_NEED_REG_BUF);

@@ -180,7 +180,7 @@ TEST_F(live, request_fails_if_its_place_is_taken)
 	__u64 tag = 0;
 	int client;
 
-	ASSERT_EQ(0, occupy(&tb->ring, 0, 1));
+	ASSERT_EQ(0, td_occupy(&tb->ring, 0, 1));
 	EXPECT_EQ(-EIO, tb_wait_client(tb, td_read(td, td_page_buf(BYTES, 0),
 						   BYTES, TD_AREA)));
 	EXPECT_EQ(0, tb->nr_tags);
@@ -200,7 +200,7 @@ TEST_F(fallback, server_hears_that_the_place_is_taken)
 	struct tb *tb = &self->tb;
 	int client;
 
-	ASSERT_EQ(0, occupy(&tb->ring, 0, 1));
+	ASSERT_EQ(0, td_occupy(&tb->ring, 0, 1));
 	client = td_read(td, td_page_buf(BYTES, 0), BYTES, TD_AREA);
 	ASSERT_EQ(0, tb_wait_tags(tb, 1));
 	EXPECT_TRUE(td_desc(td, 0, 0)->op_flags & UBLK_IO_F_NEED_REG_BUF);

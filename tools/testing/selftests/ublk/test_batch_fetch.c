@@ -455,7 +455,7 @@ TEST_F(live, requests_that_a_fetch_does_not_come_for_go_to_another)
 	struct pair pair = { tb, &other, 3 };
 	int clients[3], i;
 
-	ASSERT_EQ(0, set_io_timeout(td, 1000));
+	ASSERT_EQ(0, td_set_io_timeout(td, 1000));
 	ASSERT_EQ(0, tb_init(&other, td, IORING_SETUP_SINGLE_ISSUER |
 			     IORING_SETUP_DEFER_TASKRUN, TB_BUFFERS,
 			     TB_BUF_BYTES));

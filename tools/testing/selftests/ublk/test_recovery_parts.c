@@ -280,7 +280,7 @@ TEST_F(part, read_in_the_hands_of_a_dead_thread_ends_at_the_tick)
 	int client;
 
 	ASSERT_EQ(0, start(td, &h));
-	ASSERT_EQ(0, set_io_timeout(td, 1000));
+	ASSERT_EQ(0, td_set_io_timeout(td, 1000));
 	client = send_read(td, 1);
 	ASSERT_EQ(0, eventfd_read(h.held, &one));
 	leave(&h);
@@ -297,7 +297,7 @@ TEST_F(part, read_in_the_hands_of_a_living_thread_outlives_the_tick)
 	struct td_req req;
 
 	ASSERT_EQ(0, start(td, &h));
-	ASSERT_EQ(0, set_io_timeout(td, 1000));
+	ASSERT_EQ(0, td_set_io_timeout(td, 1000));
 	client = send_read(td, 0);
 	ASSERT_EQ(0, td_next(td, &req));
 	td_settle(td, 2500);

@@ -489,7 +489,7 @@ TEST_F_TIMEOUT(quiesced, quiesce_does_not_wait_for_ever, 120)
 
 	REQUIRE_FEATURE(td, QUIESCE);
 	/* Of this very process, that is. */
-	ASSERT_EQ(0, set_io_timeout(td, 600000));
+	ASSERT_EQ(0, td_set_io_timeout(td, 600000));
 	for (i = 0; i < td->info.queue_depth; i++) {
 		td_read(td, td_page_buf(4096, 0), 4096, TD_AREA);
 		ASSERT_EQ(0, td_next(td, &req));

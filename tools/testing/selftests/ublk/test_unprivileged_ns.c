@@ -470,7 +470,7 @@ TEST_F_TIMEOUT(driver, server_that_is_process_1_is_killed_for_an_old_request, 60
 	td->info.flags |= UBLK_F_UNPRIVILEGED_DEV;
 	SERVE_INSIDE(in, &gaoler);
 	ASSERT_EQ(0, td_open_disk(td));
-	ASSERT_EQ(0, set_io_timeout(td, 1000));
+	ASSERT_EQ(0, td_set_io_timeout(td, 1000));
 	td_read(td, td_page_buf(4096, 0), 4096, TD_AREA);
 	EXPECT_EQ(KILLED, td_wait_exit(gaoler, 2 * TD_DEADLINE_MS));
 }

@@ -29,7 +29,7 @@ static int spawn_holding(struct testdev *td, bool admin)
 	set_admin(admin);
 	ret = td_spawn(td, &opts);
 	set_admin(true);
-	return ret ? ret : set_io_timeout(td, TIMEOUT_MS);
+	return ret ? ret : td_set_io_timeout(td, TIMEOUT_MS);
 }
 
 static int spawn_users(struct testdev *td)
@@ -180,7 +180,7 @@ TEST_F_TIMEOUT(driver, who_fetched_the_tag_is_killed_not_who_opened_the_node, 60
 	ASSERT_EQ(1, read(fds[0], &byte, 1));
 	ASSERT_EQ(0, td_start(td));
 	ASSERT_EQ(0, td_open_disk(td));
-	ASSERT_EQ(0, set_io_timeout(td, TIMEOUT_MS));
+	ASSERT_EQ(0, td_set_io_timeout(td, TIMEOUT_MS));
 	td_read(td, td_page_buf(4096, 0), 4096, TD_AREA);
 	EXPECT_TRUE(is_killed(&td->heir_pid, KILL_MS));
 }
@@ -263,7 +263,7 @@ static int spawn_dodger(struct testdev *td, const struct dodge *d)
 	td->ctrl.by_path = true;
 	/* Now udev is out: nobody is killed for a request of its. */
 	ret = td_open_disk(td);
-	return ret ? ret : set_io_timeout(td, TIMEOUT_MS);
+	return ret ? ret : td_set_io_timeout(td, TIMEOUT_MS);
 }
 
 FIXTURE(dodger)

@@ -305,6 +305,11 @@ int td_sysfs_set(const struct testdev *td, const char *attr, unsigned int value)
 	return write_attr(td, attr, text);
 }
 
+int td_set_io_timeout(const struct testdev *td, unsigned int ms)
+{
+	return td_sysfs_set(td, "queue/io_timeout", ms);
+}
+
 struct setting {
 	const struct testdev *td;
 	const char *attr;

@@ -58,6 +58,8 @@ long td_sysfs_number(const struct testdev *td, const char *attr);
 int td_sysfs_string(const struct testdev *td, const char *attr, char *buf,
 		    size_t len);
 int td_sysfs_set(const struct testdev *td, const char *attr, unsigned int value);
+/* How old a request may get, which is 30 seconds unless root says otherwise. */
+int td_set_io_timeout(const struct testdev *td, unsigned int ms);
 /* What waits for the I/O under way, which may be somebody else's: it is served. */
 int td_sysfs_write(struct testdev *td, const char *attr, const char *text);
 int td_module_refs(void);

@@ -504,6 +504,20 @@ int td_fixed_io(struct io_uring *ring, int op, int fd, __u16 index,
 	return wait_result(ring, user_data);
 }
 
+int td_occupy(struct io_uring *ring, unsigned int first, unsigned int n)
+{
+	struct iovec iov = { td_page_buf(4096, 0), 4096 };
+	__u64 tag = 0;
+	int ret;
+
+	for (; n; n--, first++) {
+		ret = io_uring_register_buffers_update_tag(ring, first, &iov, &tag, 1);
+		if (ret != 1)
+			return ret;
+	}
+	return 0;
+}
+
 int td_race(struct testdev *td, struct td_racer racers[2], void *(*fn)(void *arg))
 {
 	pthread_barrier_t barrier;

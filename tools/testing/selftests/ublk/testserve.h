@@ -82,6 +82,8 @@ int td_bring(struct testdev *td, const struct td_req *req, const void *buf,
 /* I/O of a file with the buffer at @index of a ring, from its byte @offset on. */
 int td_fixed_io(struct io_uring *ring, int op, int fd, __u16 index,
 		__u64 offset, __u32 len, loff_t pos);
+/* Memory of the test's own in some places of a ring's table: they are taken. */
+int td_occupy(struct io_uring *ring, unsigned int first, unsigned int n);
 
 const struct ublksrv_io_desc *td_desc(struct testdev *td, __u16 queue,
 				      __u16 tag);
