@@ -86,6 +86,22 @@ TD_FIXTURE_OPS_WITH(name, features, prepare)
 #define TD_FIXTURE(name, prepare)					\
 TD_FIXTURE_WITH(name, 0, prepare)
 
+/* A variant of @name for each way of the data of a server like ublk_srv. */
+#define MODE_VARIANTS(name)						\
+FIXTURE_VARIANT(name)							\
+{									\
+	enum ublk_mode mode;						\
+	__u64 flags;							\
+};									\
+FIXTURE_VARIANT_ADD(name, copy) { };					\
+FIXTURE_VARIANT_ADD(name, user_copy) { .mode = UBLK_MODE_USER_COPY };	\
+FIXTURE_VARIANT_ADD(name, zero_copy) { .mode = UBLK_MODE_ZERO_COPY };	\
+FIXTURE_VARIANT_ADD(name, auto_buf) { .mode = UBLK_MODE_AUTO_BUF };	\
+FIXTURE_VARIANT_ADD(name, batch) { .flags = UBLK_F_BATCH_IO };		\
+FIXTURE_VARIANT_ADD(name, batch_auto_buf) {				\
+	.mode = UBLK_MODE_AUTO_BUF, .flags = UBLK_F_BATCH_IO,		\
+}
+
 static inline int td_no_device(struct testdev *td)
 {
 	return 0;

@@ -128,26 +128,28 @@ TEST_F(held, device_can_be_deleted_with_io_in_hand)
 	EXPECT_EQ(0, td_ctl_wait(td));
 }
 
-TEST_F(held, delete_that_waits_for_the_server_ends_with_it)
+FIXTURE(waiting)
+{
+	struct testdev td;
+};
+
+FIXTURE_VARIANT(waiting)
+{
+	__u32 op;
+};
+
+FIXTURE_VARIANT_ADD(waiting, stop) { .op = UBLK_U_CMD_STOP_DEV };
+FIXTURE_VARIANT_ADD(waiting, delete) { .op = UBLK_U_CMD_DEL_DEV_ASYNC };
+
+TD_FIXTURE_OPS(waiting, spawn_holding);
+
+TEST_F(waiting, command_ends_with_the_server)
 {
 	struct testdev *td = &self->td;
 	int client = td_read(td, td_page_buf(4096, 0), 4096, TD_AREA);
 
 	ASSERT_EQ(0, td_wait_held(td, 1));
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_DEL_DEV_ASYNC, 0));
-	td_settle(td, 200);
-	ASSERT_EQ(0, td_kill_server(td));
-	EXPECT_EQ(-EIO, td_wait(td, client));
-	EXPECT_EQ(0, td_ctl_wait(td));
-}
-
-TEST_F(held, stop_that_waits_for_the_server_ends_with_it)
-{
-	struct testdev *td = &self->td;
-	int client = td_read(td, td_page_buf(4096, 0), 4096, TD_AREA);
-
-	ASSERT_EQ(0, td_wait_held(td, 1));
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_STOP_DEV, 0));
+	ASSERT_EQ(0, td_ctl_send(td, variant->op, 0));
 	td_settle(td, 200);
 	ASSERT_EQ(0, td_kill_server(td));
 	EXPECT_EQ(-EIO, td_wait(td, client));

@@ -332,21 +332,22 @@ static int late_read(struct testdev *td)
 	return send_read(td, DEPTH);
 }
 
-TEST_F(live, io_goes_on_after_a_timeout)
+FIXTURE(either)
 {
-	struct testdev *td = &self->td;
-	struct td_req reqs[DEPTH];
-	int clients[DEPTH], late;
+	struct testdev td;
+};
 
-	ASSERT_EQ(0, take_all_tags(td, reqs, clients));
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_QUIESCE_DEV, TIMEOUT_MS));
-	td_settle(td, TIMEOUT_MS / 3);
-	late = late_read(td);
-	ASSERT_EQ(-EBUSY, td_ctl_wait(td));
-	check_io(_metadata, td, reqs, clients, late);
-}
+FIXTURE_VARIANT(either)
+{
+	int (*go_live)(struct testdev *td);
+};
 
-TEST_F(fail_io, io_goes_on_after_a_timeout)
+FIXTURE_VARIANT_ADD(either, holds) { .go_live = live };
+FIXTURE_VARIANT_ADD(either, fails) { .go_live = live_fail_io };
+
+TD_FIXTURE_OPS(either, variant->go_live);
+
+TEST_F(either, io_goes_on_after_a_timeout)
 {
 	struct testdev *td = &self->td;
 	struct td_req reqs[DEPTH];

@@ -87,8 +87,29 @@ TEST_F(reissue, reissued_write_brings_its_data_again)
 	EXPECT_EQ(4096, td_wait(td, client));
 }
 
+FIXTURE(either)
+{
+	struct testdev td;
+};
+
+FIXTURE_VARIANT(either)
+{
+	int (*lose_server)(struct testdev *td);
+	int state;
+};
+
+FIXTURE_VARIANT_ADD(either, quiesced) {
+	.lose_server = td_go_quiesced, .state = UBLK_S_DEV_QUIESCED,
+};
+
+FIXTURE_VARIANT_ADD(either, fail_io) {
+	.lose_server = td_go_fail_io, .state = UBLK_S_DEV_FAIL_IO,
+};
+
+TD_FIXTURE_OPS(either, variant->lose_server);
+
 /* A queue is open as soon as it is complete: END is for what was held. */
-TEST_F(quiesced, new_read_comes_before_the_end_of_recovery)
+TEST_F(either, new_read_comes_before_the_end_of_recovery)
 {
 	struct testdev *td = &self->td;
 	struct td_req req;
@@ -98,21 +119,7 @@ TEST_F(quiesced, new_read_comes_before_the_end_of_recovery)
 	ASSERT_EQ(0, td_fetch_all(td));
 	client = send_read(td, 0);
 	ASSERT_EQ(0, td_next(td, &req));
-	EXPECT_EQ(UBLK_S_DEV_QUIESCED, td_state(td));
-	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
-	EXPECT_EQ(4096, td_wait(td, client));
-}
-
-TEST_F(fail_io, new_read_comes_before_the_end_of_recovery)
-{
-	struct testdev *td = &self->td;
-	struct td_req req;
-	int client;
-
-	ASSERT_EQ(0, td_reattach(td));
-	ASSERT_EQ(0, td_fetch_all(td));
-	client = send_read(td, 0);
-	ASSERT_EQ(0, td_next(td, &req));
+	EXPECT_EQ(variant->state, td_state(td));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 4096));
 	EXPECT_EQ(4096, td_wait(td, client));
 }

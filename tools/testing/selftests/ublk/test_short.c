@@ -120,7 +120,27 @@ TEST_F(partial, error_after_a_part_fails_the_io)
 	EXPECT_EQ(-EIO, td_wait(td, client));
 }
 
-TEST_F(partial, part_of_a_sector_is_an_error)
+FIXTURE(wrong)
+{
+	struct testdev td;
+};
+
+FIXTURE_VARIANT(wrong)
+{
+	bool write;
+	int result;
+};
+
+FIXTURE_VARIANT_ADD(wrong, part_of_a_sector_of_a_read) { false, 4096 + 100 };
+FIXTURE_VARIANT_ADD(wrong, part_of_a_sector_of_a_write) { true, 4096 + 100 };
+FIXTURE_VARIANT_ADD(wrong, one_byte_of_a_read) { false, 1 };
+FIXTURE_VARIANT_ADD(wrong, one_byte_of_a_write) { true, 1 };
+FIXTURE_VARIANT_ADD(wrong, more_than_all_of_a_read) { false, 8192 + 512 };
+FIXTURE_VARIANT_ADD(wrong, more_than_all_of_a_write) { true, 8192 + 512 };
+
+TD_FIXTURE_OPS(wrong, td_go_live);
+
+TEST_F(wrong, result_is_an_error)
 {
 	struct testdev *td = &self->td;
 	struct td_req req;
@@ -128,31 +148,7 @@ TEST_F(partial, part_of_a_sector_is_an_error)
 
 	client = send_io(td, variant->write, td_page_buf(8192, 1), 8192);
 	ASSERT_EQ(0, td_next(td, &req));
-	td_answer(td, &req, 4096 + 100);
-	EXPECT_EQ(-EIO, td_wait(td, client));
-}
-
-TEST_F(partial, less_than_a_sector_is_an_error)
-{
-	struct testdev *td = &self->td;
-	struct td_req req;
-	int client;
-
-	client = send_io(td, variant->write, td_page_buf(8192, 1), 8192);
-	ASSERT_EQ(0, td_next(td, &req));
-	td_answer(td, &req, 1);
-	EXPECT_EQ(-EIO, td_wait(td, client));
-}
-
-TEST_F(partial, more_than_asked_for_is_an_error)
-{
-	struct testdev *td = &self->td;
-	struct td_req req;
-	int client;
-
-	client = send_io(td, variant->write, td_page_buf(8192, 1), 8192);
-	ASSERT_EQ(0, td_next(td, &req));
-	td_answer(td, &req, 8192 + 512);
+	td_answer(td, &req, variant->result);
 	EXPECT_EQ(-EIO, td_wait(td, client));
 }
 

@@ -17,33 +17,7 @@ FIXTURE(fault)
 	char dev[32];
 };
 
-FIXTURE_VARIANT(fault)
-{
-	enum ublk_mode mode;
-	__u64 flags;
-};
-
-FIXTURE_VARIANT_ADD(fault, copy) { };
-
-FIXTURE_VARIANT_ADD(fault, user_copy) {
-	.mode = UBLK_MODE_USER_COPY,
-};
-
-FIXTURE_VARIANT_ADD(fault, zero_copy) {
-	.mode = UBLK_MODE_ZERO_COPY,
-};
-
-FIXTURE_VARIANT_ADD(fault, auto_buf) {
-	.mode = UBLK_MODE_AUTO_BUF,
-};
-
-FIXTURE_VARIANT_ADD(fault, batch) {
-	.flags = UBLK_F_BATCH_IO,
-};
-
-FIXTURE_VARIANT_ADD(fault, batch_auto_buf) {
-	.mode = UBLK_MODE_AUTO_BUF, .flags = UBLK_F_BATCH_IO,
-};
+MODE_VARIANTS(fault);
 
 FIXTURE_SETUP(fault)
 {

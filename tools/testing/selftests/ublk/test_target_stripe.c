@@ -21,33 +21,7 @@ FIXTURE(stripe)
 	char dev[32];
 };
 
-FIXTURE_VARIANT(stripe)
-{
-	enum ublk_mode mode;
-	__u64 flags;
-};
-
-FIXTURE_VARIANT_ADD(stripe, copy) { };
-
-FIXTURE_VARIANT_ADD(stripe, user_copy) {
-	.mode = UBLK_MODE_USER_COPY,
-};
-
-FIXTURE_VARIANT_ADD(stripe, zero_copy) {
-	.mode = UBLK_MODE_ZERO_COPY,
-};
-
-FIXTURE_VARIANT_ADD(stripe, auto_buf) {
-	.mode = UBLK_MODE_AUTO_BUF,
-};
-
-FIXTURE_VARIANT_ADD(stripe, batch) {
-	.flags = UBLK_F_BATCH_IO,
-};
-
-FIXTURE_VARIANT_ADD(stripe, batch_auto_buf) {
-	.mode = UBLK_MODE_AUTO_BUF, .flags = UBLK_F_BATCH_IO,
-};
+MODE_VARIANTS(stripe);
 
 FIXTURE_SETUP(stripe)
 {
