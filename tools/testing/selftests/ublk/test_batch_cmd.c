@@ -308,9 +308,7 @@ TEST_F(attached, start_waits_for_tags_that_prep_left_out)
 	struct testdev *td = &self->td;
 
 	ASSERT_EQ(0, PREP(&self->tb, 0, 1, 3));
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_START_DEV, getpid()));
-	td_settle(td, 100);
-	ASSERT_EQ(0, io_uring_cq_ready(&td->ctrl.ring));
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_START_DEV, getpid()));
 	ASSERT_EQ(0, PREP(&self->tb, 2));
 	EXPECT_EQ(0, td_ctl_wait(td));
 }

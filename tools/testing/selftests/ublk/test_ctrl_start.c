@@ -145,7 +145,7 @@ TEST_F(attached, start_lets_its_killed_caller_go)
 	pid_t pid = td_ctl_in_child(td, UBLK_U_CMD_START_DEV, getpid());
 
 	ASSERT_LT(0, pid);
-	td_settle(td, 100);
+	ASSERT_TRUE(td_wait_asleep(td, pid, TD_IN_DRIVER));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	EXPECT_EQ(-EINTR, td_wait_exit(pid, TD_DEADLINE_MS));
 }

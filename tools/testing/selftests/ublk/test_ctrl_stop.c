@@ -380,7 +380,7 @@ TEST_F(live, stuck_stop_lets_its_killed_caller_go)
 	ASSERT_EQ(0, td_next(td, &req));
 	pid = td_ctl_in_child(td, UBLK_U_CMD_STOP_DEV, 0);
 	ASSERT_LT(0, pid);
-	td_settle(td, 200);
+	ASSERT_TRUE(td_wait_asleep(td, pid, TD_IN_DRIVER));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	EXPECT_EQ(-EINTR, td_wait_exit(pid, TD_DEADLINE_MS));
 	td_answer(td, &req, 4096);

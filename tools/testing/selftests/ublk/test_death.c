@@ -149,8 +149,7 @@ TEST_F(waiting, command_ends_with_the_server)
 	int client = td_read(td, td_page_buf(4096, 0), 4096, TD_AREA);
 
 	ASSERT_EQ(0, td_wait_held(td, 1));
-	ASSERT_EQ(0, td_ctl_send(td, variant->op, 0));
-	td_settle(td, 200);
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, variant->op, 0));
 	ASSERT_EQ(0, td_kill_server(td));
 	EXPECT_EQ(-EIO, td_wait(td, client));
 	EXPECT_EQ(0, td_ctl_wait(td));
@@ -371,7 +370,8 @@ static void stop_myself(__u32 op, __u64 flags, int ready)
 	if (td_next(td, &req) || ublk_ctrl_open(&ctrl) ||
 	    ublk_ctrl_submit(&ctrl, op, &cmd))
 		_exit(1);
-	td_settle(td, 100);
+	if (!td_wait_asleep(td, getpid(), TD_IN_DRIVER))
+		_exit(1);
 	if (write(ready, &td->id, sizeof(td->id)) != sizeof(td->id))
 		_exit(1);
 	pause();

@@ -209,9 +209,7 @@ TEST_F(queues, each_queue_needs_its_own_fetches)
 		SKIP(return, "needs two CPUs");
 	for (tag = 0; tag < 4; tag++)
 		ASSERT_EQ(TD_PENDING, td_fetch(td, 1, tag));
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_START_DEV, getpid()));
-	td_settle(td, 100);
-	ASSERT_EQ(0, io_uring_cq_ready(&td->ctrl.ring));
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_START_DEV, getpid()));
 	for (tag = 0; tag < 4; tag++)
 		ASSERT_EQ(TD_PENDING, td_fetch(td, 0, tag));
 	EXPECT_EQ(0, td_ctl_wait(td));

@@ -398,7 +398,7 @@ TEST_F(live, io_goes_on_when_the_caller_of_quiesce_is_killed)
 	ASSERT_EQ(0, take_all_tags(td, reqs, clients));
 	pid = td_ctl_in_child(td, UBLK_U_CMD_QUIESCE_DEV, 0);
 	ASSERT_LT(0, pid);
-	td_settle(td, 200);
+	ASSERT_TRUE(td_wait_asleep(td, pid, TD_IN_DRIVER));
 	late = late_read(td);
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	ASSERT_EQ(-EINTR, td_wait_exit(pid, TD_DEADLINE_MS));

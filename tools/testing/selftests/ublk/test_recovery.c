@@ -452,9 +452,7 @@ TEST_F(quiesced, stop_waits_for_what_a_recovering_server_was_given)
 	ASSERT_EQ(0, td_fetch_all(td));
 	client = send_read(td, 0);
 	ASSERT_EQ(0, td_next(td, &req));
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_STOP_DEV, 0));
-	td_settle(td, 200);
-	EXPECT_EQ(0, io_uring_cq_ready(&td->ctrl.ring));
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_STOP_DEV, 0));
 	td_answer(td, &req, 4096);
 	EXPECT_EQ(4096, td_wait(td, client));
 	EXPECT_EQ(0, td_ctl_wait(td));
@@ -502,7 +500,7 @@ TEST_F(quiesced, stop_releases_a_client_that_syncs)
 	pid = fork();
 	if (!pid)
 		_exit(fsync(fd) ? errno : 0);
-	td_settle(td, 200);
+	ASSERT_TRUE(td_wait_asleep(td, pid, "fsync"));
 	EXPECT_EQ(0, td_ctl(td, UBLK_U_CMD_STOP_DEV, 0));
 	EXPECT_EQ(EIO, td_wait_exit(pid, TD_DEADLINE_MS));
 }
@@ -554,9 +552,7 @@ TEST_F(live, server_that_dies_while_a_stop_waits_for_it_takes_the_disk_along)
 	struct td_req req;
 
 	ASSERT_EQ(0, td_next(td, &req));
-	ASSERT_EQ(0, td_ctl_send(td, UBLK_U_CMD_STOP_DEV, 0));
-	td_settle(td, 200);
-	EXPECT_EQ(0, io_uring_cq_ready(&td->ctrl.ring));
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_STOP_DEV, 0));
 	td_detach(td);
 	EXPECT_EQ(-EIO, td_wait(td, client));
 	EXPECT_EQ(0, td_ctl_wait(td));

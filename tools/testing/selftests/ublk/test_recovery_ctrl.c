@@ -300,7 +300,8 @@ static int signal_ender(struct testdev *td, int signal)
 
 	if (pid < 0)
 		return pid;
-	td_settle(td, 100);
+	if (!td_wait_asleep(td, pid, TD_IN_DRIVER))
+		return -ETIME;
 	kill(pid, signal);
 	ret = td_wait_exit(pid, TD_DEADLINE_MS);
 	return ret == -EINTR ? 0 : ret;

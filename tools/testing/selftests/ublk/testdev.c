@@ -91,6 +91,18 @@ int td_settle(struct testdev *td, int ms)
 	return 0;
 }
 
+bool td_wait_asleep(struct testdev *td, pid_t pid, const char *what)
+{
+	__u64 deadline = td_now_ms() + TD_DEADLINE_MS;
+
+	while (!td_sleeps_in(pid, what)) {
+		if (td_now_ms() > deadline)
+			return false;
+		td_settle(td, 5);
+	}
+	return true;
+}
+
 bool td_disk_is_gone(void *arg)
 {
 	struct testdev *td = arg;
@@ -181,7 +193,7 @@ int td_ctl_send_to_wait(struct testdev *td, __u32 op, __u64 data)
 	if (ret)
 		return ret;
 	/* A worker of io_uring begins it, which may have to be made first. */
-	while (!io_uring_cq_ready(&td->ctrl.ring) && !td_sleeps_in_driver()) {
+	while (!io_uring_cq_ready(&td->ctrl.ring) && !td_sleeps_in(getpid(), TD_IN_DRIVER)) {
 		if (td_now_ms() > deadline)
 			return -ETIME;
 		td_settle(td, 5);

@@ -134,5 +134,7 @@ bool td_wait_inflight(struct testdev *td, unsigned int count);
  */
 int td_settle(struct testdev *td, int ms);
 bool td_pump(struct testdev *td, __u64 deadline);
+/* Until td_sleeps_in(); false at the deadline. */
+bool td_wait_asleep(struct testdev *td, pid_t pid, const char *what);
 
 #endif

@@ -241,14 +241,14 @@ bool td_stack_has(const char *dir, const char *what)
 	return found;
 }
 
-static bool sleeps_in_driver(const char *dir)
+static bool task_sleeps_in(const char *dir, const char *what)
 {
 	char line[200], state = td_task_state(dir, line, sizeof(line));
 
-	return (state == 'S' || state == 'D') && td_stack_has(dir, " ublk_");
+	return (state == 'S' || state == 'D') && td_stack_has(dir, what);
 }
 
-bool td_sleeps_in_driver(void)
+bool td_sleeps_in(pid_t pid, const char *what)
 {
 	char path[64], line[200];
 	bool found = false;
@@ -257,10 +257,11 @@ bool td_sleeps_in_driver(void)
 
 	if (td_read_text("/proc/self/stack", line, sizeof(line)))
 		return true;
-	dir = opendir("/proc/self/task");
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
 	while (dir && !found && (d = readdir(dir))) {
-		snprintf(path, sizeof(path), "/proc/self/task/%.20s", d->d_name);
-		found = atoi(d->d_name) && sleeps_in_driver(path);
+		snprintf(path, sizeof(path), "/proc/%d/task/%.20s", pid, d->d_name);
+		found = atoi(d->d_name) && task_sleeps_in(path, what);
 	}
 	if (dir)
 		closedir(dir);

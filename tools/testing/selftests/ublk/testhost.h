@@ -48,8 +48,12 @@ int td_fio(const char *dev, const char *rw, const char *extra);
 char td_task_state(const char *dir, char *line, size_t len);
 /* Is there such a word in its stack in the kernel? No, if that cannot be read. */
 bool td_stack_has(const char *dir, const char *what);
-/* Is a thread of this process asleep in the driver? Yes, if that cannot be told. */
-bool td_sleeps_in_driver(void);
+/*
+ * Is a thread of this process, or a worker of its rings, asleep with such a word in its
+ * stack? Yes, if that cannot be told.
+ */
+bool td_sleeps_in(pid_t pid, const char *what);
+#define TD_IN_DRIVER	" ublk_"
 
 /* The first line of a small file, without its end; 0 or a negative errno. */
 int td_read_text(const char *path, char *buf, size_t len);
