@@ -5,7 +5,7 @@
  *
  *   ublk_drv -> ctrl -> dev, quiesce -> char -> disk, ucopy -> state, sweep
  *   -> batch, fetch, submit -> coalesce, io -> session, reg, desc -> finish, shmem
- *   -> integrity, buf
+ *   -> integrity, copy
  *
  * op, params and zoned serve several of them. Three ways lead back: the block layer's
  * timeouts from submit and fetch to sweep; START_DEV, which asks for zones in an op,
@@ -141,7 +141,7 @@ enum ublk_end {
 /**
  * enum ublk_mode - who moves the data of a request
  * @UBLK_MODE_COPY:	the driver, to and from the buffer that the server names
- *			(buf.c)
+ *			(copy.c)
  * @UBLK_MODE_SERVER:	the server, by reading and writing ublkcN (ucopy.c) or by
  *			having pages registered with a ring (reg.c), whichever
  *			the device allows
@@ -603,7 +603,7 @@ void ublk_coalesce_flush(struct ublk_queue *q);
 /* io.c */
 int ublk_ch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
 
-/* buf.c */
+/* copy.c */
 bool ublk_copy_part(struct bio_vec bv, size_t *skip, struct iov_iter *iter);
 size_t ublk_copy(struct request *rq, size_t skip, struct iov_iter *iter);
 unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len,
