@@ -145,7 +145,7 @@ rules()
 
 : > "$work/lies"
 compare "Control commands" CMD ctrl.c
-compare "I/O commands" IO "io.c batch.c"
+compare "I/O commands" IO "io.c batch_cmd.c"
 features
 tests
 rules

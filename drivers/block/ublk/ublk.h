@@ -580,10 +580,10 @@ void ublk_session_sweep(struct ublk_session *s);
 void ublk_session_reset(struct ublk_session *s);
 enum blk_eh_timer_return ublk_mq_timeout(struct request *rq);
 
-/* batch.c */
+/* batch_cmd.c */
 int ublk_batch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
 
-/* fetch.c */
+/* batch_fifo.c */
 extern const struct blk_mq_ops ublk_batch_mq_ops;
 struct ublk_batch *ublk_batch_alloc(unsigned int depth, int node);
 void ublk_batch_reset(struct ublk_queue *q);

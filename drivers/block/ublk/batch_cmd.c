@@ -3,7 +3,7 @@
  * Batch mode (UBLK_F_BATCH_IO): many tags per command.
  *
  *   PREP_IO_CMDS	offers tags:     EMPTY -> BUSY, all of them -> ARMED
- *   FETCH_IO_CMDS	reports tags:    QUEUED -> BUSY -> SERVER (fetch.c)
+ *   FETCH_IO_CMDS	reports tags:    QUEUED -> BUSY -> SERVER (batch_fetch.c)
  *   COMMIT_IO_CMDS	answers them:    SERVER -> BUSY -> ARMED
  *
  * A tag has no command and no task of its own: any task may offer or answer it.
