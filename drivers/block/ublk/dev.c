@@ -576,14 +576,14 @@ void ublk_dev_get_info(struct ublk_device *dev, struct ublksrv_ctrl_dev_info *in
 	info->ublksrv_pid = ublk_dev_visible_pid(dev->server_pid);
 }
 
-static int ublk_delete_op(struct ublk_device *dev, struct ublk_op *op)
+static int ublk_dev_delete_op(struct ublk_device *dev, struct ublk_op *op)
 {
 	scoped_guard(spinlock, &dev->lock) {
 		if (dev->deleted)
 			return 0;
 		dev->deleted = true;
 	}
-	ublk_disk_stop_op(dev);
+	ublk_disk_take_down(dev);
 	cdev_device_del(&dev->cdev, &dev->dev);
 	/* The table's; that of the op still counts. */
 	put_device(&dev->dev);
@@ -599,7 +599,11 @@ static int ublk_delete_op(struct ublk_device *dev, struct ublk_op *op)
  */
 int ublk_dev_delete(struct ublk_device *dev)
 {
-	struct ublk_op op = { .run = ublk_delete_op, .must_run = true, .stops = true };
+	struct ublk_op op = {
+		.run = ublk_dev_delete_op,
+		.must_run = true,
+		.urgent = true,
+	};
 
 	return ublk_op_call(dev, &op);
 }

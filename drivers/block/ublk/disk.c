@@ -242,15 +242,15 @@ err_unclaim:
 int ublk_disk_start(struct ublk_device *dev, struct pid *pid)
 {
 	struct ublk_op op = { .run = ublk_disk_start_op, .pid = pid };
-	unsigned int stops;
+	unsigned int before;
 	bool has_params;
 	int ret;
 
 	scoped_guard(spinlock, &dev->lock) {
-		stops = dev->stops;
+		before = dev->nr_stops;
 		has_params = dev->params.types & UBLK_PARAM_TYPE_BASIC;
 	}
-	ret = has_params ? ublk_server_wait(dev, pid, stops) : -EINVAL;
+	ret = has_params ? ublk_server_wait(dev, pid, before) : -EINVAL;
 	if (ret) {
 		put_pid(pid);
 		return ret;
@@ -312,12 +312,12 @@ void ublk_disk_remove(struct ublk_device *dev, bool served)
 }
 
 /**
- * ublk_disk_stop_op - what STOP_DEV does, and DEL_DEV does first
+ * ublk_disk_take_down - what STOP_DEV does, and DEL_DEV does first
  * @dev:	the device
  *
  * Context: op; waits for the I/O that is under way.
  */
-void ublk_disk_stop_op(struct ublk_device *dev)
+void ublk_disk_take_down(struct ublk_device *dev)
 {
 	struct ublk_session *s = ublk_dev_session(dev);
 	bool served = s && ublk_session_is_open(s) && dev->state == UBLK_S_DEV_LIVE;
@@ -336,13 +336,13 @@ void ublk_disk_stop_op(struct ublk_device *dev)
 		ublk_session_stop(s);
 
 	scoped_guard(spinlock, &dev->lock)
-		dev->stops++;
+		dev->nr_stops++;
 	wake_up_all(&dev->wq);
 }
 
-static int ublk_stop_op(struct ublk_device *dev, struct ublk_op *op)
+static int ublk_disk_stop_op(struct ublk_device *dev, struct ublk_op *op)
 {
-	ublk_disk_stop_op(dev);
+	ublk_disk_take_down(dev);
 	return 0;
 }
 
@@ -370,12 +370,12 @@ static int ublk_disk_ban_opens(struct ublk_device *dev, const struct ublk_op *op
 	return ret;
 }
 
-static int ublk_try_stop_op(struct ublk_device *dev, struct ublk_op *op)
+static int ublk_disk_try_stop_op(struct ublk_device *dev, struct ublk_op *op)
 {
 	int ret = ublk_disk_ban_opens(dev, op);
 
 	if (!ret)
-		ublk_disk_stop_op(dev);
+		ublk_disk_take_down(dev);
 	return ret;
 }
 
@@ -389,7 +389,7 @@ static int ublk_try_stop_op(struct ublk_device *dev, struct ublk_op *op)
  */
 int ublk_disk_stop(struct ublk_device *dev)
 {
-	struct ublk_op op = { .run = ublk_stop_op, .must_run = true, .stops = true };
+	struct ublk_op op = { .run = ublk_disk_stop_op, .must_run = true, .urgent = true };
 
 	return ublk_op_call(dev, &op);
 }
@@ -404,12 +404,12 @@ int ublk_disk_stop(struct ublk_device *dev)
  */
 int ublk_disk_try_stop(struct ublk_device *dev)
 {
-	struct ublk_op op = { .run = ublk_try_stop_op, .must_run = true };
+	struct ublk_op op = { .run = ublk_disk_try_stop_op, .must_run = true };
 
 	return ublk_op_call(dev, &op);
 }
 
-static int ublk_resize_op(struct ublk_device *dev, struct ublk_op *op)
+static int ublk_disk_resize_op(struct ublk_device *dev, struct ublk_op *op)
 {
 	struct ublk_params params;
 
@@ -442,7 +442,7 @@ static int ublk_resize_op(struct ublk_device *dev, struct ublk_op *op)
  */
 int ublk_disk_resize(struct ublk_device *dev, u64 sectors)
 {
-	struct ublk_op op = { .run = ublk_resize_op, .arg = sectors };
+	struct ublk_op op = { .run = ublk_disk_resize_op, .arg = sectors };
 
 	return ublk_op_call(dev, &op);
 }

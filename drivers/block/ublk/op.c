@@ -161,7 +161,7 @@ bool ublk_op_must_give_way(struct ublk_device *dev)
 
 	guard(spinlock)(&dev->lock);
 	list_for_each_entry(op, &dev->ops, node)
-		if (op->stops)
+		if (op->urgent)
 			return true;
 	return false;
 }

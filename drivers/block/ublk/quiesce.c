@@ -67,7 +67,7 @@ static int ublk_quiesce_wait(struct ublk_device *dev, const struct ublk_op *op,
 	return -EINTR;
 }
 
-static int ublk_quiesce_op(struct ublk_device *dev, struct ublk_op *op)
+static int ublk_dev_quiesce_op(struct ublk_device *dev, struct ublk_op *op)
 {
 	struct ublk_session *s = ublk_dev_session(dev);
 	int ret;
@@ -121,7 +121,7 @@ int ublk_dev_quiesce(struct ublk_device *dev, u64 timeout_ms)
 	u64 limit = ublk_dev_has(dev, UBLK_F_UNPRIVILEGED_DEV) ? UBLK_MAX_HOLD_MS :
 								 UBLK_FOREVER_MS;
 	struct ublk_op op = {
-		.run = ublk_quiesce_op,
+		.run = ublk_dev_quiesce_op,
 		.arg = ublk_now_ms() + min(timeout_ms ?: limit, limit),
 	};
 

@@ -24,6 +24,9 @@
 #include "ublk.h"
 #include <trace/events/ublk.h>
 
+/* How often to look whether a process has died that was named, but never came. */
+#define UBLK_DEATH_JIFFIES	HZ
+
 /**
  * ublk_dev_set_state - change the state of a device
  * @dev:	the device, its lock held
@@ -123,11 +126,11 @@ int ublk_server_may_serve(struct ublk_device *dev)
 }
 
 /*
- * Is there nothing to wait for any more? @stops is ublk_device::stops as the wait
- * began; *@ret becomes -ENODEV if no server can come.
+ * Is the wait for a server over? Returns 0 if not, 1 if the server has fetched every
+ * tag or was told to stop, -ENODEV if none can come. @before is ublk_device::nr_stops
+ * when the wait began.
  */
-static bool ublk_wait_is_over(struct ublk_device *dev, struct pid *pid,
-			      unsigned int stops, int *ret)
+static int ublk_wait_ended(struct ublk_device *dev, struct pid *pid, unsigned int before)
 {
 	struct ublk_session *s;
 	bool stopped;
@@ -138,18 +141,15 @@ static bool ublk_wait_is_over(struct ublk_device *dev, struct pid *pid,
 		return s->nr_ready == dev->nr_queues ||
 			s->state == UBLK_SESSION_STOPPING;
 
-	stopped = !s && (dev->deleted || dev->stops != stops);
-	if (!stopped && !ublk_pid_is_gone(pid))
-		return false;
-	*ret = -ENODEV;
-	return true;
+	stopped = !s && (dev->deleted || dev->nr_stops != before);
+	return stopped || ublk_pid_is_gone(pid) ? -ENODEV : 0;
 }
 
 /**
  * ublk_server_wait - wait until a server has fetched every tag
  * @dev:	the device
  * @pid:	process that is to be the server
- * @stops:	ublk_device::stops when the command began
+ * @before:	ublk_device::nr_stops when the command began
  *
  * The server wakes us when it comes and when it leaves. A process that was named
  * but has not opened ublkcN can die without a word to us, so look at it from
@@ -159,17 +159,19 @@ static bool ublk_wait_is_over(struct ublk_device *dev, struct pid *pid,
  * Return: 0, also if the server was told to stop; -ENODEV if it died, or the
  * device was stopped or deleted while none was attached; -EINTR.
  */
-int ublk_server_wait(struct ublk_device *dev, struct pid *pid, unsigned int stops)
+int ublk_server_wait(struct ublk_device *dev, struct pid *pid, unsigned int before)
 {
 	int ret = 0;
 	long left;
 
 	do {
 		left = wait_event_interruptible_timeout(dev->wq,
-							ublk_wait_is_over(dev, pid, stops, &ret),
-							HZ);
+							(ret = ublk_wait_ended(dev, pid, before)),
+							UBLK_DEATH_JIFFIES);
 	} while (!left);
-	return left < 0 ? -EINTR : ret;
+	if (left < 0)
+		return -EINTR;
+	return ret < 0 ? ret : 0;
 }
 
 /**
@@ -254,10 +256,13 @@ static int ublk_recovery_end_op(struct ublk_device *dev, struct ublk_op *op)
 int ublk_recovery_end(struct ublk_device *dev, struct pid *pid)
 {
 	struct ublk_op op = { .run = ublk_recovery_end_op, .pid = pid };
+	unsigned int before;
 	int ret = -EINVAL;
 
+	scoped_guard(spinlock, &dev->lock)
+		before = dev->nr_stops;
 	if (ublk_dev_has(dev, UBLK_F_USER_RECOVERY))
-		ret = ublk_server_wait(dev, pid, READ_ONCE(dev->stops));
+		ret = ublk_server_wait(dev, pid, before);
 	if (ret) {
 		put_pid(pid);
 		return ret;

@@ -325,7 +325,7 @@ enum ublk_session_state {
  * @free:	called with the last reference
  * @done:	completed when @run has returned
  * @must_run:	run even if the caller was interrupted and left
- * @stops:	an op that waits for the server gives way to this one
+ * @urgent:	stops the device: an op that waits for the server gives way to it
  * @abandoned:	the caller was; under device->lock
  * @result:	what @run returned
  * @pid:	START, END_USER_RECOVERY: process that serves; a reference is held
@@ -339,7 +339,7 @@ struct ublk_op {
 	void			(*free)(struct kref *ref);
 	struct completion	done;
 	bool			must_run;
-	bool			stops;
+	bool			urgent;
 	bool			abandoned;
 	int			result;
 	struct pid		*pid;
@@ -416,7 +416,7 @@ struct ublk_tombstone {
  *		of a removed disk has gone
  * @deleted:	DEL_DEV was here
  * @gen:	generation of the newest session
- * @stops:	STOP_DEV and DEL_DEV commands so far
+ * @nr_stops:	stops carried out so far; a wait for a server ends when this grows
  * @state:	UBLK_S_DEV_*; only ops write it, so they may read it without the lock
  * @server_pid:	who serves the disk, or did until it was lost; a reference is held
  * @params:	what SET_PARAMS stored
@@ -451,7 +451,7 @@ struct ublk_device {
 	bool			disk_used;
 	bool			deleted;
 	u8			gen;
-	unsigned int		stops;
+	unsigned int		nr_stops;
 	u8			state;
 	struct pid		*server_pid;
 	struct ublk_params	params;
@@ -539,7 +539,7 @@ int ublk_disk_start(struct ublk_device *dev, struct pid *pid);
 int ublk_disk_stop(struct ublk_device *dev);
 int ublk_disk_try_stop(struct ublk_device *dev);
 int ublk_disk_resize(struct ublk_device *dev, u64 sectors);
-void ublk_disk_stop_op(struct ublk_device *dev);
+void ublk_disk_take_down(struct ublk_device *dev);
 void ublk_disk_remove(struct ublk_device *dev, bool served);
 void ublk_disk_scan_work(struct work_struct *work);
 
@@ -553,7 +553,7 @@ void ublk_nosrv_apply(struct ublk_device *dev, enum ublk_nosrv policy);
 bool ublk_pid_is_gone(struct pid *pid);
 int ublk_server_check(struct ublk_device *dev, struct pid *pid);
 int ublk_server_may_serve(struct ublk_device *dev);
-int ublk_server_wait(struct ublk_device *dev, struct pid *pid, unsigned int stops);
+int ublk_server_wait(struct ublk_device *dev, struct pid *pid, unsigned int before);
 bool ublk_server_lost(struct ublk_device *dev);
 int ublk_recovery_start(struct ublk_device *dev);
 int ublk_recovery_end(struct ublk_device *dev, struct pid *pid);
