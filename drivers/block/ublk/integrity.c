@@ -36,13 +36,13 @@ static const struct ublk_csum *ublk_csum_find(u8 type)
 }
 
 /**
- * ublk_validate_integrity - may a disk have metadata of this format?
+ * ublk_integrity_validate - may a disk have metadata of this format?
  * @dev:	the device
  * @params:	parameters, those of the basic type among them
  *
  * Return: 0 or -EINVAL.
  */
-int ublk_validate_integrity(const struct ublk_device *dev,
+int ublk_integrity_validate(const struct ublk_device *dev,
 			    const struct ublk_params *params)
 {
 	const struct ublk_param_integrity *p = &params->integrity;

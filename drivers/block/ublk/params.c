@@ -22,7 +22,7 @@ static bool ublk_is_low_mask(u64 mask)
 	return !(mask & (mask + 1));
 }
 
-static int ublk_validate_basic(const struct ublk_device *dev,
+static int ublk_basic_validate(const struct ublk_device *dev,
 			       const struct ublk_params *params)
 {
 	const struct ublk_param_basic *p = &params->basic;
@@ -51,7 +51,7 @@ static int ublk_validate_basic(const struct ublk_device *dev,
 	return 0;
 }
 
-static int ublk_validate_discard(const struct ublk_device *dev,
+static int ublk_discard_validate(const struct ublk_device *dev,
 				 const struct ublk_params *params)
 {
 	const struct ublk_param_discard *p = &params->discard;
@@ -63,7 +63,7 @@ static int ublk_validate_discard(const struct ublk_device *dev,
 	return 0;
 }
 
-static int ublk_validate_dma_align(const struct ublk_device *dev,
+static int ublk_dma_align_validate(const struct ublk_device *dev,
 				   const struct ublk_params *params)
 {
 	const struct ublk_param_dma_align *p = &params->dma;
@@ -73,7 +73,7 @@ static int ublk_validate_dma_align(const struct ublk_device *dev,
 	return 0;
 }
 
-static int ublk_validate_segment(const struct ublk_device *dev,
+static int ublk_segment_validate(const struct ublk_device *dev,
 				 const struct ublk_params *params)
 {
 	const struct ublk_param_segment *p = &params->seg;
@@ -96,13 +96,13 @@ static const struct {
 	u32 type;
 	int (*validate)(const struct ublk_device *dev, const struct ublk_params *params);
 } ublk_param_types[] = {
-	{ UBLK_PARAM_TYPE_BASIC,	ublk_validate_basic },
-	{ UBLK_PARAM_TYPE_DISCARD,	ublk_validate_discard },
+	{ UBLK_PARAM_TYPE_BASIC,	ublk_basic_validate },
+	{ UBLK_PARAM_TYPE_DISCARD,	ublk_discard_validate },
 	{ UBLK_PARAM_TYPE_DEVT,		ublk_refuse },
 	{ UBLK_PARAM_TYPE_ZONED,	ublk_zoned_validate },
-	{ UBLK_PARAM_TYPE_DMA_ALIGN,	ublk_validate_dma_align },
-	{ UBLK_PARAM_TYPE_SEGMENT,	ublk_validate_segment },
-	{ UBLK_PARAM_TYPE_INTEGRITY,	ublk_validate_integrity },
+	{ UBLK_PARAM_TYPE_DMA_ALIGN,	ublk_dma_align_validate },
+	{ UBLK_PARAM_TYPE_SEGMENT,	ublk_segment_validate },
+	{ UBLK_PARAM_TYPE_INTEGRITY,	ublk_integrity_validate },
 };
 
 /**

@@ -616,7 +616,7 @@ ssize_t ublk_ch_rw(struct kiocb *iocb, struct iov_iter *iter);
 
 /* integrity.c */
 #ifdef CONFIG_BLK_DEV_INTEGRITY
-int ublk_validate_integrity(const struct ublk_device *dev,
+int ublk_integrity_validate(const struct ublk_device *dev,
 			    const struct ublk_params *params);
 void ublk_integrity_limits(const struct ublk_param_integrity *p,
 			   struct queue_limits *lim);
@@ -626,7 +626,7 @@ size_t ublk_integrity_copy(const struct request *rq, size_t skip,
 bool ublk_integrity_update(struct request *rq, blk_status_t status,
 			   unsigned int bytes);
 #else
-static inline int ublk_validate_integrity(const struct ublk_device *dev,
+static inline int ublk_integrity_validate(const struct ublk_device *dev,
 					  const struct ublk_params *params)
 {
 	return -EINVAL;
