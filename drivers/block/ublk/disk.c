@@ -205,7 +205,7 @@ static int ublk_disk_start_op(struct ublk_device *dev, struct ublk_op *op)
 		goto err_put_disk;
 
 	dev->no_opens = false;
-	WRITE_ONCE(dev->nosrv, ublk_nosrv_of_live(dev));
+	WRITE_ONCE(dev->unserved, ublk_unserved_policy(dev));
 	ret = add_disk(disk);
 	if (ret)
 		goto err_put_disk;
@@ -217,7 +217,7 @@ static int ublk_disk_start_op(struct ublk_device *dev, struct ublk_op *op)
 
 err_put_disk:
 	/* A disk that was not added is freed without a call to us. */
-	WRITE_ONCE(dev->nosrv, UBLK_NOSRV_FAIL);
+	WRITE_ONCE(dev->unserved, UBLK_UNSERVED_FAIL);
 	put_disk(disk);
 	put_device(&dev->dev);
 err_unclaim:
@@ -297,8 +297,8 @@ void ublk_disk_remove(struct ublk_device *dev, bool served)
 	if (!disk)
 		return;
 
-	if (dev->nosrv != UBLK_NOSRV_FAIL)
-		ublk_nosrv_apply(dev, UBLK_NOSRV_FAIL);
+	if (dev->unserved != UBLK_UNSERVED_FAIL)
+		ublk_unserved_apply(dev, UBLK_UNSERVED_FAIL);
 	cancel_work_sync(&dev->scan_work);
 	WRITE_ONCE(dev->scanning, false);
 	if (!served) {

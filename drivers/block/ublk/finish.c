@@ -257,7 +257,7 @@ static void ublk_rq_finish(struct request *rq, blk_status_t status,
 /* May a request that was taken from its server go through the queue again? */
 static bool ublk_rq_may_repeat(const struct ublk_device *dev, bool delivered)
 {
-	return READ_ONCE(dev->nosrv) == UBLK_NOSRV_HOLD &&
+	return READ_ONCE(dev->unserved) == UBLK_UNSERVED_HOLD &&
 		(!delivered || ublk_dev_has(dev, UBLK_F_USER_RECOVERY_REISSUE));
 }
 

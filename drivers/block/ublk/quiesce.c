@@ -85,7 +85,7 @@ static int ublk_dev_quiesce_op(struct ublk_device *dev, struct ublk_op *op)
 	 * The policy comes before the first request that meets a closed gate. Who
 	 * saw it open has dispatched before the first look at what is idle.
 	 */
-	ublk_nosrv_apply(dev, UBLK_NOSRV_HOLD);
+	ublk_unserved_apply(dev, UBLK_UNSERVED_HOLD);
 	ublk_session_pause(s);
 	synchronize_rcu_expedited();
 
@@ -96,7 +96,7 @@ static int ublk_dev_quiesce_op(struct ublk_device *dev, struct ublk_op *op)
 	} else {
 		ublk_session_stop(s);
 	}
-	ublk_nosrv_apply(dev, ublk_nosrv_of_live(dev));
+	ublk_unserved_apply(dev, ublk_unserved_policy(dev));
 	return ret;
 }
 

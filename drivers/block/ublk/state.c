@@ -11,7 +11,7 @@
  *    |                                                            |
  *    +------------------- STOP_DEV, DEL_DEV ----------------------+
  *
- * A request whose tag nobody serves meets device->nosrv. The policy is read in
+ * A request whose tag nobody serves meets device->unserved. The policy is read in
  * RCU read-side sections, by ->queue_rq and by who takes requests away from a
  * server, and changed in one place here, which waits for a grace period and then
  * kicks the requests that are held: each of them either was held before the kick
@@ -47,30 +47,30 @@ void ublk_dev_set_state(struct ublk_device *dev, u8 state, struct pid *server)
 }
 
 /**
- * ublk_nosrv_of_live - what a disk promises for the time without a server
+ * ublk_unserved_policy - what a disk promises for the time without a server
  * @dev:	the device
  *
  * Return: the policy that holds from START_DEV on.
  */
-enum ublk_nosrv ublk_nosrv_of_live(const struct ublk_device *dev)
+enum ublk_unserved ublk_unserved_policy(const struct ublk_device *dev)
 {
 	if (ublk_dev_has(dev, UBLK_F_USER_RECOVERY) &&
 	    !ublk_dev_has(dev, UBLK_F_USER_RECOVERY_FAIL_IO))
-		return UBLK_NOSRV_HOLD;
-	return UBLK_NOSRV_FAIL;
+		return UBLK_UNSERVED_HOLD;
+	return UBLK_UNSERVED_FAIL;
 }
 
 /**
- * ublk_nosrv_apply - let held requests try again, under a policy that may be new
+ * ublk_unserved_apply - let held requests try again, under a policy that may be new
  * @dev:	device with a disk
  * @policy:	what becomes of those that still nobody serves
  *
  * Context: op; waits for a grace period.
  */
-void ublk_nosrv_apply(struct ublk_device *dev, enum ublk_nosrv policy)
+void ublk_unserved_apply(struct ublk_device *dev, enum ublk_unserved policy)
 {
 	ublk_check(ublk_op_current(dev));
-	WRITE_ONCE(dev->nosrv, policy);
+	WRITE_ONCE(dev->unserved, policy);
 	synchronize_rcu_expedited();
 	blk_mq_kick_requeue_list(dev->disk->queue);
 }
@@ -192,7 +192,7 @@ bool ublk_server_lost(struct ublk_device *dev)
 
 	if (dev->state == UBLK_S_DEV_LIVE) {
 		if (fail_io)
-			ublk_nosrv_apply(dev, UBLK_NOSRV_FAIL_TARGET);
+			ublk_unserved_apply(dev, UBLK_UNSERVED_FAIL_TARGET);
 		guard(spinlock)(&dev->lock);
 		ublk_dev_set_state(dev, fail_io ? UBLK_S_DEV_FAIL_IO : UBLK_S_DEV_QUIESCED,
 				   dev->server_pid);
@@ -236,7 +236,7 @@ static int ublk_recovery_end_op(struct ublk_device *dev, struct ublk_op *op)
 			return ret;
 		ublk_dev_set_state(dev, UBLK_S_DEV_LIVE, op->pid);
 	}
-	ublk_nosrv_apply(dev, ublk_nosrv_of_live(dev));
+	ublk_unserved_apply(dev, ublk_unserved_policy(dev));
 	return 0;
 }
 

@@ -138,11 +138,11 @@ void ublk_queue_wake_server(struct ublk_queue *q)
  */
 noinline blk_status_t ublk_rq_unserved(struct ublk_queue *q, struct request *rq)
 {
-	switch (READ_ONCE(q->dev->nosrv)) {
-	case UBLK_NOSRV_HOLD:
+	switch (READ_ONCE(q->dev->unserved)) {
+	case UBLK_UNSERVED_HOLD:
 		blk_mq_requeue_request(rq, false);
 		return BLK_STS_OK;
-	case UBLK_NOSRV_FAIL_TARGET:
+	case UBLK_UNSERVED_FAIL_TARGET:
 		return BLK_STS_TARGET;
 	default:
 		return BLK_STS_IOERR;

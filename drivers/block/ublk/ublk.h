@@ -287,15 +287,16 @@ struct ublk_queue {
 };
 
 /**
- * enum ublk_nosrv - what becomes of a request whose tag nobody serves
- * @UBLK_NOSRV_FAIL:	it fails with an I/O error
- * @UBLK_NOSRV_FAIL_TARGET: it fails, and the error says that it is the server's
- * @UBLK_NOSRV_HOLD:	it waits for the next server
+ * enum ublk_unserved - what becomes of a request whose tag nobody serves
+ * @UBLK_UNSERVED_FAIL:	it fails with an I/O error
+ * @UBLK_UNSERVED_FAIL_TARGET: it fails with BLK_STS_TARGET (EREMOTEIO), so that a client
+ *			can tell a lost server from a bad medium
+ * @UBLK_UNSERVED_HOLD:	it waits for the next server
  */
-enum ublk_nosrv {
-	UBLK_NOSRV_FAIL,
-	UBLK_NOSRV_FAIL_TARGET,
-	UBLK_NOSRV_HOLD,
+enum ublk_unserved {
+	UBLK_UNSERVED_FAIL,
+	UBLK_UNSERVED_FAIL_TARGET,
+	UBLK_UNSERVED_HOLD,
 };
 
 /**
@@ -406,7 +407,8 @@ struct ublk_tombstone {
  * @tag_set:	blk-mq's
  * @queues:	the queues
  * @shmem:	memory shared with the server; NULL without UBLK_F_SHMEM_ZC
- * @nosrv:	read in RCU read-side sections, written by ops
+ * @unserved:	what becomes of requests that nobody serves; read in RCU read-side
+ *		sections, written by ops
  * @tombstone:	completed by the release of the device
  * @lock:	protects the fields from @session to @ops_held
  * @session:	the server; RCU for the timeout handler
@@ -441,7 +443,7 @@ struct ublk_device {
 	struct blk_mq_tag_set	tag_set;
 	struct ublk_queue	**queues;
 	struct ublk_shmem	*shmem;
-	enum ublk_nosrv		nosrv;
+	enum ublk_unserved		unserved;
 	struct ublk_tombstone	*tombstone;
 
 	/* Leaf; process context; never held across a wait. */
@@ -548,8 +550,8 @@ int ublk_dev_quiesce(struct ublk_device *dev, u64 timeout_ms);
 
 /* state.c */
 void ublk_dev_set_state(struct ublk_device *dev, u8 state, struct pid *server);
-enum ublk_nosrv ublk_nosrv_of_live(const struct ublk_device *dev);
-void ublk_nosrv_apply(struct ublk_device *dev, enum ublk_nosrv policy);
+enum ublk_unserved ublk_unserved_policy(const struct ublk_device *dev);
+void ublk_unserved_apply(struct ublk_device *dev, enum ublk_unserved policy);
 bool ublk_pid_is_gone(struct pid *pid);
 int ublk_server_check(struct ublk_device *dev, struct pid *pid);
 int ublk_server_may_serve(struct ublk_device *dev);
