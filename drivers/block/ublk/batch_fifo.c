@@ -285,12 +285,12 @@ void ublk_batch_nudge(struct ublk_queue *q)
 }
 
 /**
- * ublk_batch_can_be_told - is a command here that can tell the server to go?
+ * ublk_batch_has_idle_fetch - is a command here that can tell the server to go?
  * @q:		queue whose gate is closed, so that no tags come
  *
  * Return: true if a fetch command is idle, and no tag waits for one.
  */
-bool ublk_batch_can_be_told(const struct ublk_queue *q)
+bool ublk_batch_has_idle_fetch(const struct ublk_queue *q)
 {
 	struct ublk_batch *b = q->batch;
 
@@ -339,7 +339,7 @@ static blk_status_t ublk_batch_queue_rq(struct blk_mq_hw_ctx *hctx,
 		return BLK_STS_IOERR;
 	if (!ublk_rq_dispatch(q, bd->rq, op))
 		return ublk_rq_unserved(q, bd->rq);
-	if (bd->last && ublk_coalesce(q))
+	if (bd->last && ublk_coalesce_try_wait(q))
 		ublk_batch_push_later(q, tag);
 	else
 		ublk_batch_push(q, &tag, 1);

@@ -115,14 +115,14 @@ static void ublk_coalesce_stop(struct ublk_coalesce *c)
 }
 
 /**
- * ublk_coalesce_more - may more come, by a client on the server's CPU?
+ * ublk_coalesce_count - may more come, by a client on the server's CPU?
  * @c:	of the queue
  *
  * Context: submission.
  * Return: true if the request of the caller may wait; false if the caller has to push
  * it, and all that wait.
  */
-bool ublk_coalesce_more(struct ublk_coalesce *c)
+bool ublk_coalesce_count(struct ublk_coalesce *c)
 {
 	/* A client that lets nobody run would not let our work run, either. */
 	if (rt_or_dl_task(current))

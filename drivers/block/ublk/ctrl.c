@@ -256,7 +256,7 @@ static const struct ublk_ctrl_row ublk_ctrl_rows[] = {
 };
 
 /* The row of a command number, all zeroes if there is no such command. */
-static const struct ublk_ctrl_row *ublk_ctrl_row(unsigned int nr)
+static const struct ublk_ctrl_row *ublk_ctrl_row_of(unsigned int nr)
 {
 	static const struct ublk_ctrl_row none;
 
@@ -372,7 +372,7 @@ static int ublk_ctrl_run_on_dev(struct ublk_ctrl *c, const struct ublk_ctrl_row 
  */
 static int ublk_ctrl_dispatch(struct ublk_ctrl *c, u32 cmd_op)
 {
-	const struct ublk_ctrl_row *row = ublk_ctrl_row(_IOC_NR(cmd_op));
+	const struct ublk_ctrl_row *row = ublk_ctrl_row_of(_IOC_NR(cmd_op));
 
 	if (cmd_op == UBLK_U_CMD_GET_FEATURES ||
 	    _IOC_NR(cmd_op) == UBLK_CMD_ADD_DEV)
@@ -401,7 +401,7 @@ int ublk_ctrl_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	int ret;
 
 	if ((issue_flags & IO_URING_F_NONBLOCK) &&
-	    !ublk_ctrl_row(_IOC_NR(cmd_op))->inline_ok)
+	    !ublk_ctrl_row_of(_IOC_NR(cmd_op))->inline_ok)
 		return -EAGAIN;
 	if (!(issue_flags & IO_URING_F_SQE128))
 		return -EINVAL;

@@ -94,12 +94,12 @@ static int ublk_disk_claim(struct ublk_device *dev, struct pid *pid,
 	int ret;
 
 	guard(spinlock)(&dev->lock);
-	ret = ublk_server_check(dev, pid);
+	ret = ublk_server_check_pid(dev, pid);
 	if (ret)
 		return ret;
 	if (dev->disk_used)
 		return -EEXIST;
-	ret = ublk_server_may_serve(dev);
+	ret = ublk_server_check_ready(dev);
 	if (ret)
 		return ret;
 	if (!(dev->params.types & UBLK_PARAM_TYPE_BASIC))
@@ -181,7 +181,7 @@ static int ublk_disk_prepare_zones(struct ublk_device *dev, struct gendisk *disk
 	if (!ret)
 		return 0;
 	guard(spinlock)(&dev->lock);
-	return ublk_server_check(dev, pid) ?: ublk_server_may_serve(dev) ?: ret;
+	return ublk_server_check_pid(dev, pid) ?: ublk_server_check_ready(dev) ?: ret;
 }
 
 static int ublk_disk_start_op(struct ublk_device *dev, struct ublk_op *op)

@@ -79,7 +79,7 @@ static void ublk_slot_answer_copy(struct ublk_queue *q, struct ublk_slot *slot,
 		if (ublk_copy_from_server(rq, addr, bytes, false) == bytes)
 			ublk_slot_done(slot, bytes);
 		else
-			slot->end = UBLK_END_OPEN;
+			slot->end = UBLK_END_UNSETTLED;
 		return;
 	}
 
@@ -166,7 +166,7 @@ bool ublk_slot_take_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 res
 {
 	while (ublk_slot_take(q, slot, UBLK_SLOT_SERVER)) {
 		ublk_slot_answer(q, slot, result, addr, ends);
-		if (likely(slot->end != UBLK_END_OPEN))
+		if (likely(slot->end != UBLK_END_UNSETTLED))
 			return true;
 
 		result = ublk_touch_answer(q, slot, result, addr, ends);
@@ -205,7 +205,7 @@ static void ublk_rq_requeue(struct request *rq, unsigned int delay_ms)
  * been on its way for longer than one timeout. Only copy mode gets that far, where
  * the current task is the server: an unprivileged device lends no pages.
  */
-static void ublk_rq_limit_repeats(struct request *rq)
+static void ublk_rq_kill_stalling_server(struct request *rq)
 {
 	struct ublk_queue *q = rq->mq_hctx->driver_data;
 	struct ublk_rq_pdu *pdu = blk_mq_rq_to_pdu(rq);
@@ -221,13 +221,13 @@ static void ublk_rq_limit_repeats(struct request *rq)
 }
 
 /**
- * ublk_rq_repeat - send what its server has left undone through the queue again
+ * ublk_rq_requeue_rest - send what its server has left undone through the queue again
  * @rq:		request of which the server has not done all
  * @delay_ms:	not before so many milliseconds
  */
-void ublk_rq_repeat(struct request *rq, unsigned int delay_ms)
+void ublk_rq_requeue_rest(struct request *rq, unsigned int delay_ms)
 {
-	ublk_rq_limit_repeats(rq);
+	ublk_rq_kill_stalling_server(rq);
 	/* Its first bio was advanced, and has to stay the first: no merges. */
 	if (blk_integrity_rq(rq))
 		rq->rq_flags |= RQF_DONTPREP;
@@ -248,7 +248,7 @@ static void ublk_rq_finish(struct request *rq, blk_status_t status,
 {
 	local_bh_disable();
 	if (ublk_rq_update(rq, status, bytes))
-		ublk_rq_repeat(rq, 0);
+		ublk_rq_requeue_rest(rq, 0);
 	else
 		__blk_mq_end_request(rq, status);
 	local_bh_enable();

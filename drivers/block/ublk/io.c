@@ -39,7 +39,7 @@ struct ublk_io_args {
 	u64	auto_word;
 };
 
-static struct ublk_io_pdu *ublk_io_pdu(struct io_uring_cmd *cmd)
+static struct ublk_io_pdu *ublk_io_pdu_of(struct io_uring_cmd *cmd)
 {
 	return io_uring_cmd_to_pdu(cmd, struct ublk_io_pdu);
 }
@@ -70,7 +70,7 @@ void ublk_cmd_abort(struct io_uring_cmd *cmd)
 static void ublk_slot_hold(struct ublk_queue *q, struct ublk_slot *slot,
 			   struct io_uring_cmd *cmd, u64 buf, unsigned int issue_flags)
 {
-	*ublk_io_pdu(cmd) = (struct ublk_io_pdu) { q, slot };
+	*ublk_io_pdu_of(cmd) = (struct ublk_io_pdu) { q, slot };
 	slot->cmd = cmd;
 	slot->ring = io_uring_cmd_ctx_handle(cmd);
 	slot->buf = buf;
@@ -142,7 +142,7 @@ static void ublk_deliver_retry(struct ublk_session *s, struct ublk_queue *q,
 
 	/* Copy mode has no references, so there is nothing to finish. */
 	ublk_slot_rearm(s, q, slot, false, issue_flags);
-	ublk_rq_repeat(rq, UBLK_COPY_RETRY_MS);
+	ublk_rq_requeue_rest(rq, UBLK_COPY_RETRY_MS);
 }
 
 /*
@@ -280,8 +280,8 @@ void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw)
 {
 	struct io_uring_cmd *cmd = io_uring_cmd_from_tw(tw_req);
 	struct ublk_session *s = cmd->file->private_data;
-	struct ublk_slot *slot = ublk_io_pdu(cmd)->slot;
-	struct ublk_queue *q = ublk_io_pdu(cmd)->q;
+	struct ublk_slot *slot = ublk_io_pdu_of(cmd)->slot;
+	struct ublk_queue *q = ublk_io_pdu_of(cmd)->q;
 	bool late = ublk_tw_is_late(tw);
 
 	ublk_coalesce_server_runs(q);
@@ -294,7 +294,7 @@ void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw)
 	while (slot) {
 		struct ublk_slot *next = slot->next;
 
-		q = ublk_io_pdu(slot->cmd)->q;
+		q = ublk_io_pdu_of(slot->cmd)->q;
 		ublk_deliver(s, q, slot, late || fatal_signal_pending(current));
 		slot = next;
 	}
@@ -306,19 +306,19 @@ void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw)
  */
 
 /*
- * Is the address that a command names right for the mode? With @addr_optional it may
+ * Is the address that a command names right for the mode? With @any_addr it may
  * be none, or mean something else.
  */
 static bool ublk_io_buf_ok(const struct ublk_queue *q, const struct ublk_io_args *args,
-			   bool addr_optional)
+			   bool any_addr)
 {
 	switch (q->mode) {
 	case UBLK_MODE_COPY:
-		return args->addr || addr_optional;
+		return args->addr || any_addr;
 	case UBLK_MODE_AUTO:
-		return (!args->addr || addr_optional) && ublk_auto_word_ok(args->auto_word);
+		return (!args->addr || any_addr) && ublk_auto_word_ok(args->auto_word);
 	default:
-		return !args->addr || addr_optional;
+		return !args->addr || any_addr;
 	}
 }
 
@@ -357,8 +357,8 @@ static int ublk_io_fetch(struct ublk_session *s, struct ublk_queue *q,
  * May this commit come without a buffer? With NEED_GET_DATA only a READ needs one, and
  * an append has its sector there.
  */
-static bool ublk_commit_addr_is_free(const struct ublk_queue *q,
-				     const struct ublk_slot *slot)
+static bool ublk_commit_takes_any_addr(const struct ublk_queue *q,
+				       const struct ublk_slot *slot)
 {
 	return (q->get_data && slot->op != UBLK_IO_OP_READ) ||
 		slot->op == UBLK_IO_OP_ZONE_APPEND;
@@ -390,7 +390,7 @@ static int ublk_io_commit(struct ublk_session *s, struct ublk_queue *q,
 		return ret;
 	if (ublk_slot_state(slot) == UBLK_SLOT_NEED_DATA)
 		return -EINVAL;
-	if (!ublk_io_buf_ok(q, args, ublk_commit_addr_is_free(q, slot)))
+	if (!ublk_io_buf_ok(q, args, ublk_commit_takes_any_addr(q, slot)))
 		return -EINVAL;
 	if (!ublk_slot_take_answer(q, slot, args->result, args->addr, NULL))
 		return -EBUSY;
@@ -527,7 +527,7 @@ static void ublk_io_issue_tw(struct io_tw_req tw_req, io_tw_token_t tw)
  */
 static void ublk_io_cancel(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
-	struct ublk_io_pdu *pdu = ublk_io_pdu(cmd);
+	struct ublk_io_pdu *pdu = ublk_io_pdu_of(cmd);
 
 	if (!ublk_slot_cancel(pdu->q, pdu->slot))
 		return;

@@ -16,7 +16,7 @@ int ublk_mq_init_hctx(struct blk_mq_hw_ctx *hctx, void *driver_data, unsigned in
 
 /* coalesce.c */
 void ublk_coalesce_start(struct ublk_coalesce *c);
-bool ublk_coalesce_more(struct ublk_coalesce *c);
+bool ublk_coalesce_count(struct ublk_coalesce *c);
 
 /* io.c */
 void ublk_cmd_abort(struct io_uring_cmd *cmd);
@@ -39,17 +39,17 @@ bool ublk_slot_take_answer(struct ublk_queue *q, struct ublk_slot *slot, s32 res
 			   u64 addr, struct io_comp_batch *ends);
 void ublk_slot_fail(struct ublk_slot *slot, blk_status_t status);
 void ublk_slot_finish(struct ublk_queue *q, struct ublk_slot *slot);
-void ublk_rq_repeat(struct request *rq, unsigned int delay_ms);
+void ublk_rq_requeue_rest(struct request *rq, unsigned int delay_ms);
 void ublk_slot_finish_soon(struct ublk_queue *q, struct ublk_slot *slot,
 			   struct io_comp_batch *ends);
 void ublk_ends_flush(struct io_comp_batch *ends);
 void ublk_slot_finish_plugged(struct ublk_queue *q, struct ublk_slot *slot);
 
-/* May a request that comes alone wait for others? See ublk_coalesce_more(). */
-static __always_inline bool ublk_coalesce(struct ublk_queue *q)
+/* May a request that comes alone wait for others? See ublk_coalesce_count(). */
+static __always_inline bool ublk_coalesce_try_wait(struct ublk_queue *q)
 {
 	return READ_ONCE(q->coalesce.cpu) == raw_smp_processor_id() &&
-		ublk_coalesce_more(&q->coalesce);
+		ublk_coalesce_count(&q->coalesce);
 }
 
 /* The server runs, here, and is about to take all that waits. */

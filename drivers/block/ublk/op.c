@@ -147,7 +147,7 @@ bool ublk_op_is_unwanted(struct ublk_device *dev, const struct ublk_op *op)
 }
 
 /**
- * ublk_op_must_give_way - does somebody want the device stopped?
+ * ublk_dev_is_to_stop - does somebody want the device stopped?
  * @dev:	the device
  *
  * An op that would wait for the server, for as long as that likes, asks this from
@@ -155,7 +155,7 @@ bool ublk_op_is_unwanted(struct ublk_device *dev, const struct ublk_op *op)
  *
  * Return: true if an op that stops the device is queued.
  */
-bool ublk_op_must_give_way(struct ublk_device *dev)
+bool ublk_dev_is_to_stop(struct ublk_device *dev)
 {
 	struct ublk_op *op;
 

@@ -25,12 +25,12 @@ static u64 ublk_now_ms(void)
 }
 
 /* Is an idle command here that can tell the server to go, or have all come back? */
-static bool ublk_queue_can_be_told(const struct ublk_queue *q)
+static bool ublk_queue_can_notify(const struct ublk_queue *q)
 {
 	bool working = false;
 
 	if (q->batch)
-		return ublk_batch_can_be_told(q);
+		return ublk_batch_has_idle_fetch(q);
 	for (unsigned int tag = 0; tag < q->depth; tag++) {
 		enum ublk_slot_state state = ublk_slot_state(&q->slots[tag]);
 
@@ -42,13 +42,13 @@ static bool ublk_queue_can_be_told(const struct ublk_queue *q)
 }
 
 /* The gates are closed, so no idle command goes away. */
-static bool ublk_server_can_be_told(struct ublk_device *dev, const struct ublk_session *s)
+static bool ublk_session_can_notify(struct ublk_device *dev, const struct ublk_session *s)
 {
 	/* A dead one need not be. */
 	if (READ_ONCE(s->state) >= UBLK_SESSION_DEAD)
 		return true;
 	for (unsigned int i = 0; i < dev->nr_queues; i++)
-		if (!ublk_queue_can_be_told(dev->queues[i]))
+		if (!ublk_queue_can_notify(dev->queues[i]))
 			return false;
 	return true;
 }
@@ -57,7 +57,7 @@ static int ublk_quiesce_wait(struct ublk_device *dev, const struct ublk_op *op,
 			     const struct ublk_session *s)
 {
 	while (!READ_ONCE(op->abandoned)) {
-		if (ublk_server_can_be_told(dev, s))
+		if (ublk_session_can_notify(dev, s))
 			return 0;
 		if (ublk_now_ms() >= op->arg || ublk_op_is_unwanted(dev, op))
 			return -EBUSY;

@@ -174,8 +174,8 @@ static bool ublk_page_follows(struct page **pages, unsigned long i)
 		page_to_pfn(pages[i]) == page_to_pfn(pages[i - 1]) + 1;
 }
 
-static struct ublk_shmem_buf *ublk_shmem_describe(struct page **pages,
-						  unsigned long nr_pages)
+static struct ublk_shmem_buf *ublk_shmem_buf_describe(struct page **pages,
+						      unsigned long nr_pages)
 {
 	struct ublk_shmem_buf *buf;
 	struct ublk_shmem_run *run;
@@ -205,7 +205,7 @@ static struct ublk_shmem_buf *ublk_shmem_describe(struct page **pages,
 	return buf;
 }
 
-static struct ublk_shmem_buf *ublk_shmem_make(const struct ublk_shmem_buf_reg *reg)
+static struct ublk_shmem_buf *ublk_shmem_buf_alloc(const struct ublk_shmem_buf_reg *reg)
 {
 	unsigned long nr_pages = reg->len >> PAGE_SHIFT;
 	struct ublk_shmem_buf *buf;
@@ -220,7 +220,7 @@ static struct ublk_shmem_buf *ublk_shmem_make(const struct ublk_shmem_buf_reg *r
 	if (ret) {
 		buf = ERR_PTR(ret);
 	} else {
-		buf = ublk_shmem_describe(pages, nr_pages);
+		buf = ublk_shmem_buf_describe(pages, nr_pages);
 		if (!buf) {
 			unpin_user_pages(pages, nr_pages);
 			buf = ERR_PTR(-ENOMEM);
@@ -231,7 +231,7 @@ static struct ublk_shmem_buf *ublk_shmem_make(const struct ublk_shmem_buf_reg *r
 }
 
 /* Nobody finds the buffer any more, but who found it may still look at it. */
-static void ublk_shmem_put(struct ublk_shmem_buf *buf)
+static void ublk_shmem_buf_free(struct ublk_shmem_buf *buf)
 {
 	for (unsigned long i = 0; i < buf->nr_runs; i++) {
 		struct ublk_shmem_run *run = &buf->runs[i];
@@ -339,7 +339,7 @@ static int ublk_shmem_add(struct ublk_shmem *sh, struct ublk_shmem_buf *buf)
 	return ret;
 }
 
-static int ublk_shmem_check(const struct ublk_shmem_buf_reg *reg)
+static int ublk_shmem_buf_check(const struct ublk_shmem_buf_reg *reg)
 {
 	if (reg->flags & ~UBLK_SHMEM_BUF_READ_ONLY || reg->reserved)
 		return -EINVAL;
@@ -373,14 +373,14 @@ int ublk_shmem_register(struct ublk_device *dev, void __user *arg, u32 len)
 		return -EOPNOTSUPP;
 	if (copy_from_user(&reg, arg, min_t(size_t, len, sizeof(reg))))
 		return -EFAULT;
-	ret = ublk_shmem_check(&reg);
+	ret = ublk_shmem_buf_check(&reg);
 	if (ret)
 		return ret;
 	ret = ublk_shmem_charge(reg.len >> PAGE_SHIFT, &payer);
 	if (ret)
 		return ret;
 
-	buf = ublk_shmem_make(&reg);
+	buf = ublk_shmem_buf_alloc(&reg);
 	if (IS_ERR(buf)) {
 		ublk_shmem_uncharge(reg.len >> PAGE_SHIFT, payer);
 		return PTR_ERR(buf);
@@ -390,7 +390,7 @@ int ublk_shmem_register(struct ublk_device *dev, void __user *arg, u32 len)
 
 	ret = ublk_shmem_add(dev->shmem, buf);
 	if (ret < 0)
-		ublk_shmem_put(buf);
+		ublk_shmem_buf_free(buf);
 	return ret;
 }
 
@@ -442,7 +442,7 @@ static int ublk_shmem_remove(struct ublk_device *dev, u32 index)
 	if (!buf)
 		return -ENOENT;
 	if (!parked)
-		ublk_shmem_put(buf);
+		ublk_shmem_buf_free(buf);
 	return 0;
 }
 
@@ -543,7 +543,7 @@ void ublk_shmem_free(struct ublk_shmem *sh)
 		return;
 	xa_for_each(&sh->bufs, index, buf)
 		if (!xa_is_value(buf))
-			ublk_shmem_put(buf);
+			ublk_shmem_buf_free(buf);
 	xa_destroy(&sh->bufs);
 	kfree(sh);
 }

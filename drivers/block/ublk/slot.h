@@ -101,10 +101,10 @@ static __always_inline enum ublk_slot_state ublk_slot_state(const struct ublk_sl
 }
 
 /* Called before the store in moves out of BUSY: afterwards others own the slot. */
-static __always_inline void ublk_slot_moved(const struct ublk_queue *q,
-					    const struct ublk_slot *slot,
-					    enum ublk_slot_state from,
-					    enum ublk_slot_state to)
+static __always_inline void ublk_slot_note_move(const struct ublk_queue *q,
+						const struct ublk_slot *slot,
+						enum ublk_slot_state from,
+						enum ublk_slot_state to)
 {
 	static const u8 legal[] = {
 		[UBLK_SLOT_EMPTY]	= BIT(UBLK_SLOT_BUSY),
@@ -133,7 +133,7 @@ static __always_inline bool ublk_slot_try_move(struct ublk_queue *q,
 			return false;
 	} while (!atomic_try_cmpxchg_acquire(&slot->word, &word,
 					     ublk_word_to(word, to)));
-	ublk_slot_moved(q, slot, from, to);
+	ublk_slot_note_move(q, slot, from, to);
 	return true;
 }
 
@@ -157,7 +157,7 @@ static __always_inline bool ublk_slot_claim(struct ublk_queue *q,
 	if (!atomic_try_cmpxchg_acquire(&slot->word, &word,
 					ublk_word_to(word, UBLK_SLOT_BUSY)))
 		return false;
-	ublk_slot_moved(q, slot, UBLK_SLOT_ARMED, UBLK_SLOT_BUSY);
+	ublk_slot_note_move(q, slot, UBLK_SLOT_ARMED, UBLK_SLOT_BUSY);
 	return true;
 }
 
@@ -176,7 +176,7 @@ static __always_inline bool ublk_slot_fetch(struct ublk_queue *q,
 	} while (!atomic_try_cmpxchg_acquire(&slot->word, &word,
 					     (word & ~UBLK_WORD_GEN) |
 					     ublk_word(UBLK_SLOT_BUSY, gen)));
-	ublk_slot_moved(q, slot, UBLK_SLOT_EMPTY, UBLK_SLOT_BUSY);
+	ublk_slot_note_move(q, slot, UBLK_SLOT_EMPTY, UBLK_SLOT_BUSY);
 	return true;
 }
 
@@ -207,7 +207,7 @@ static __always_inline void ublk_slot_pass(struct ublk_queue *q,
 
 	ublk_check(ublk_word_state(word) == UBLK_SLOT_BUSY);
 	ublk_check(!ublk_word_refs(word) && !(word & UBLK_WORD_OWED));
-	ublk_slot_moved(q, slot, UBLK_SLOT_BUSY, to);
+	ublk_slot_note_move(q, slot, UBLK_SLOT_BUSY, to);
 	atomic_set_release(&slot->word,
 			   ublk_word_to(word, to) + refs * UBLK_WORD_REF);
 }
@@ -239,7 +239,7 @@ static __always_inline bool ublk_slot_leave(struct ublk_queue *q,
 	}
 
 	ublk_check(ublk_word_state(word) == UBLK_SLOT_BUSY);
-	ublk_slot_moved(q, slot, UBLK_SLOT_BUSY, to);
+	ublk_slot_note_move(q, slot, UBLK_SLOT_BUSY, to);
 	do {
 		owed = owing || (word & UBLK_WORD_OWED);
 		new = ublk_word_to(word, to) & ~UBLK_WORD_OWED;
@@ -310,7 +310,7 @@ static inline void ublk_slot_reset(struct ublk_queue *q, struct ublk_slot *slot)
 	if (ublk_word_state(word) == UBLK_SLOT_EMPTY)
 		return;
 	ublk_check(ublk_word_state(word) != UBLK_SLOT_BUSY);
-	ublk_slot_moved(q, slot, ublk_word_state(word), UBLK_SLOT_EMPTY);
+	ublk_slot_note_move(q, slot, ublk_word_state(word), UBLK_SLOT_EMPTY);
 	while (!atomic_try_cmpxchg(&slot->word, &word,
 				   word & ~(UBLK_WORD_STATE | UBLK_WORD_GEN)))
 		;

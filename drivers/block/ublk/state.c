@@ -91,14 +91,14 @@ bool ublk_pid_is_gone(struct pid *pid)
 }
 
 /**
- * ublk_server_check - is it this process that serves the device?
+ * ublk_server_check_pid - is it this process that serves the device?
  * @dev:	the device, its lock held
  * @pid:	the process
  *
  * Return: 0; -EINVAL if another one does, or none while @pid lives; -ENODEV if
  * the server has died.
  */
-int ublk_server_check(struct ublk_device *dev, struct pid *pid)
+int ublk_server_check_pid(struct ublk_device *dev, struct pid *pid)
 {
 	struct ublk_session *s = ublk_dev_session(dev);
 
@@ -109,13 +109,13 @@ int ublk_server_check(struct ublk_device *dev, struct pid *pid)
 }
 
 /**
- * ublk_server_may_serve - has the server done its part?
- * @dev:	device that has passed ublk_server_check(), its lock held
+ * ublk_server_check_ready - has the server done its part?
+ * @dev:	device that has passed ublk_server_check_pid(), its lock held
  *
  * Return: 0; -EBUSY if the server was told to stop; -ENODEV if the device was
  * deleted, or the server is another one than that waited for.
  */
-int ublk_server_may_serve(struct ublk_device *dev)
+int ublk_server_check_ready(struct ublk_device *dev)
 {
 	struct ublk_session *s = ublk_dev_session(dev);
 
@@ -226,12 +226,12 @@ static int ublk_recovery_end_op(struct ublk_device *dev, struct ublk_op *op)
 	int ret;
 
 	scoped_guard(spinlock, &dev->lock) {
-		ret = ublk_server_check(dev, op->pid);
+		ret = ublk_server_check_pid(dev, op->pid);
 		if (ret)
 			return ret;
 		if (!ublk_dev_wants_server(dev))
 			return -EBUSY;
-		ret = ublk_server_may_serve(dev);
+		ret = ublk_server_check_ready(dev);
 		if (ret)
 			return ret;
 		ublk_dev_set_state(dev, UBLK_S_DEV_LIVE, op->pid);

@@ -160,7 +160,7 @@ static bool ublk_queue_has_pending(const struct ublk_queue *q)
  */
 static void ublk_queue_push(struct ublk_queue *q, struct ublk_slot *slot, bool last)
 {
-	if (last && slot->task != current && ublk_coalesce(q)) {
+	if (last && slot->task != current && ublk_coalesce_try_wait(q)) {
 		if (llist_add(&slot->pending, &q->coalesce.waiting))
 			ublk_coalesce_start(&q->coalesce);
 	} else if (last && !ublk_queue_has_pending(q)) {

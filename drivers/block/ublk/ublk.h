@@ -129,13 +129,13 @@ struct ublk_shmem_run;
  *			left goes through the queue again
  * @UBLK_END_UNDELIVERED: without its server, which has not heard of it
  * @UBLK_END_DELIVERED:	without its server, which may have carried it out
- * @UBLK_END_OPEN:	not settled, for the data of the answer has to be in memory first
+ * @UBLK_END_UNSETTLED: not settled yet: the data of the answer first has to be faulted in
  */
 enum ublk_end {
 	UBLK_END_ANSWERED,
 	UBLK_END_UNDELIVERED,
 	UBLK_END_DELIVERED,
-	UBLK_END_OPEN,
+	UBLK_END_UNSETTLED,
 };
 
 /**
@@ -443,7 +443,7 @@ struct ublk_device {
 	struct blk_mq_tag_set	tag_set;
 	struct ublk_queue	**queues;
 	struct ublk_shmem	*shmem;
-	enum ublk_unserved		unserved;
+	enum ublk_unserved	unserved;
 	struct ublk_tombstone	*tombstone;
 
 	/* Leaf; process context; never held across a wait. */
@@ -553,8 +553,8 @@ void ublk_dev_set_state(struct ublk_device *dev, u8 state, struct pid *server);
 enum ublk_unserved ublk_unserved_policy(const struct ublk_device *dev);
 void ublk_unserved_apply(struct ublk_device *dev, enum ublk_unserved policy);
 bool ublk_pid_is_gone(struct pid *pid);
-int ublk_server_check(struct ublk_device *dev, struct pid *pid);
-int ublk_server_may_serve(struct ublk_device *dev);
+int ublk_server_check_pid(struct ublk_device *dev, struct pid *pid);
+int ublk_server_check_ready(struct ublk_device *dev);
 int ublk_server_wait(struct ublk_device *dev, struct pid *pid, unsigned int before);
 bool ublk_server_lost(struct ublk_device *dev);
 int ublk_recovery_start(struct ublk_device *dev);
@@ -591,7 +591,7 @@ struct ublk_batch *ublk_batch_alloc(unsigned int depth, int node);
 void ublk_batch_reset(struct ublk_queue *q);
 void ublk_batch_nudge(struct ublk_queue *q);
 void ublk_batch_wake(struct ublk_queue *q);
-bool ublk_batch_can_be_told(const struct ublk_queue *q);
+bool ublk_batch_has_idle_fetch(const struct ublk_queue *q);
 void ublk_batch_abort_idle(struct ublk_queue *q);
 
 /* submit.c */
@@ -723,6 +723,6 @@ int ublk_op_call(struct ublk_device *dev, const struct ublk_op *template);
 void ublk_ops_work(struct work_struct *work);
 void ublk_ops_release(struct ublk_device *dev);
 bool ublk_op_is_unwanted(struct ublk_device *dev, const struct ublk_op *op);
-bool ublk_op_must_give_way(struct ublk_device *dev);
+bool ublk_dev_is_to_stop(struct ublk_device *dev);
 
 #endif

@@ -32,7 +32,7 @@
  * @zones:	its answer, one of length 0 ends it
  * @status:	how the request ended
  * @done:	the request has ended
- * @one_left:	set by the first of two to leave, the request or the asker; the
+ * @first_gone:	set by the first of two to leave, the request or the asker; the
  *		second frees
  */
 struct ublk_report {
@@ -43,7 +43,7 @@ struct ublk_report {
 	struct blk_zone		*zones;
 	blk_status_t		status;
 	struct completion	done;
-	atomic_t		one_left;
+	atomic_t		first_gone;
 };
 
 /* The memory begins with a page, so its segments are as large as the limits let them. */
@@ -94,7 +94,7 @@ static enum rq_end_io_ret ublk_report_end(struct request *rq, blk_status_t statu
 	struct ublk_report *r = rq->end_io_data;
 
 	r->status = status;
-	if (atomic_xchg(&r->one_left, true)) {
+	if (atomic_xchg(&r->first_gone, true)) {
 		ublk_report_free(r);
 		return RQ_END_IO_FREE;
 	}
@@ -111,7 +111,7 @@ static enum rq_end_io_ret ublk_report_end(struct request *rq, blk_status_t statu
 static void ublk_report_wait_in_op(struct ublk_device *dev, struct ublk_report *r)
 {
 	while (!wait_for_completion_timeout(&r->done, UBLK_POLL_JIFFIES)) {
-		if (!ublk_op_must_give_way(dev))
+		if (!ublk_dev_is_to_stop(dev))
 			continue;
 		ublk_session_stop(ublk_dev_session(dev));
 		ublk_session_sweep(ublk_dev_session(dev));
@@ -127,7 +127,7 @@ static int ublk_report_wait(struct ublk_device *dev, struct ublk_report *r)
 	}
 	if (!wait_for_completion_killable(&r->done))
 		return 0;
-	if (!atomic_xchg(&r->one_left, true))
+	if (!atomic_xchg(&r->first_gone, true))
 		return -EINTR;
 	wait_for_completion(&r->done);
 	return 0;
