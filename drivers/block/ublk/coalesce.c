@@ -32,6 +32,15 @@
 #define UBLK_PATIENCE_MIN	8
 #define UBLK_PATIENCE_MAX	1024
 
+/* Push the requests that wait for others to come. */
+static void ublk_queue_wake_server(struct ublk_queue *q)
+{
+	if (q->batch)
+		ublk_batch_wake(q);
+	else
+		ublk_queue_push_pending(q);
+}
+
 static void ublk_coalesce_work(struct work_struct *work)
 {
 	struct ublk_coalesce *c = container_of(work, struct ublk_coalesce, work);

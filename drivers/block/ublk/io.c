@@ -288,7 +288,7 @@ void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw)
 	/* Nobody has to wake this task for what waits there. */
 	if (!llist_empty(&q->coalesce.waiting)) {
 		guard(rcu)();
-		ublk_queue_wake_server(q);
+		ublk_queue_push_pending(q);
 	}
 
 	while (slot) {

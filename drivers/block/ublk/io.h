@@ -11,7 +11,7 @@
 /* submit.c */
 bool ublk_rq_dispatch(struct ublk_queue *q, struct request *rq, int op);
 blk_status_t ublk_rq_unserved(struct ublk_queue *q, struct request *rq);
-void ublk_queue_wake_server(struct ublk_queue *q);
+void ublk_queue_push_pending(struct ublk_queue *q);
 int ublk_mq_init_hctx(struct blk_mq_hw_ctx *hctx, void *driver_data, unsigned int index);
 
 /* coalesce.c */

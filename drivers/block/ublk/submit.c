@@ -101,8 +101,13 @@ static void ublk_chains_add_all(struct ublk_chains *cs, struct llist_head *list)
 		ublk_chains_add(cs, slot);
 }
 
-/* Push what waits on the queue. */
-static void ublk_queue_push_pending(struct ublk_queue *q)
+/**
+ * ublk_queue_push_pending - push all requests that wait for others
+ * @q:		queue of a device that is not in batch mode
+ *
+ * Context: submission, task work or process; does not sleep.
+ */
+void ublk_queue_push_pending(struct ublk_queue *q)
 {
 	struct ublk_chains cs __uninitialized;
 
@@ -110,20 +115,6 @@ static void ublk_queue_push_pending(struct ublk_queue *q)
 	ublk_chains_add_all(&cs, &q->coalesce.waiting);
 	ublk_chains_add_all(&cs, &q->pending);
 	ublk_chains_push(&cs);
-}
-
-/**
- * ublk_queue_wake_server - push the requests that wait for others to come
- * @q:		the queue
- *
- * Context: process.
- */
-void ublk_queue_wake_server(struct ublk_queue *q)
-{
-	if (q->batch)
-		ublk_batch_wake(q);
-	else
-		ublk_queue_push_pending(q);
 }
 
 /**

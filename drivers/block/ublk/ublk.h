@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The ublk driver's objects and who owns them. A file calls only those to the
- * right of it:
+ * The ublk driver's objects and who owns them. A file calls those to the right of it;
+ * files with a comma between them do not call each other:
  *
- *   ublk_drv -> ctrl -> dev, quiesce -> char -> disk, ucopy -> state, sweep
- *   -> batch, fetch, submit -> coalesce, io -> session, reg, desc -> finish, shmem
- *   -> integrity, copy
+ *   ublk_drv -> ctrl -> dev, quiesce -> char -> disk, ucopy -> state -> sweep
+ *   -> batch_cmd -> batch_fetch -> batch_fifo -> submit -> coalesce, io
+ *   -> session, reg -> desc, finish, params -> shmem, zoned, integrity -> copy, op
  *
- * op, params and zoned serve several of them. Three ways lead back: the block layer's
- * timeouts from submit and fetch to sweep; START_DEV, which asks for zones in an op,
- * from zoned to sweep; and from coalesce and io to submit, for requests that wait. The
- * workqueues and the control node are ublk_drv's.
+ * Four ways lead back. The block layer's timeouts are for sweep, fetch commands are
+ * woken for batch_fetch, and requests that have waited are pushed for coalesce and io,
+ * by submit or batch_fifo. zoned has sweep stop a server that keeps START_DEV waiting.
+ * The workqueues and the control node are ublk_drv's.
  *
  *   ublk_device   one ublkcN/ublkbN pair. Found by its id until the last
  *                 reference is gone. References: each running control command,
