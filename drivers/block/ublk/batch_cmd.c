@@ -183,7 +183,7 @@ static int ublk_batch_prep(struct ublk_session *s, struct ublk_queue *q,
 	kvfree(elems);
 	if (ret)
 		return ret;
-	ublk_session_note_privilege(s);
+	ublk_session_note_user(s);
 	ublk_session_count_fetches(s, q, args->nr_elem);
 	return 0;
 }

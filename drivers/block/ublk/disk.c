@@ -77,7 +77,7 @@ void ublk_disk_scan_work(struct work_struct *work)
 
 static void ublk_disk_scan(struct ublk_device *dev, struct ublk_session *s)
 {
-	if (READ_ONCE(s->unprivileged) || (dev->disk->flags & GENHD_FL_NO_PART))
+	if (READ_ONCE(s->user_serves) || (dev->disk->flags & GENHD_FL_NO_PART))
 		return;
 	if (ublk_dev_has(dev, UBLK_F_NO_AUTO_PART_SCAN)) {
 		clear_bit(GD_SUPPRESS_PART_SCAN, &dev->disk->state);

@@ -210,7 +210,7 @@ static void ublk_rq_kill_stalling_server(struct request *rq)
 	struct ublk_queue *q = rq->mq_hctx->driver_data;
 	struct ublk_rq_pdu *pdu = blk_mq_rq_to_pdu(rq);
 
-	if (!ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV))
+	if (!q->unprivileged)
 		return;
 	if (!(rq->rq_flags & RQF_DONTPREP)) {
 		rq->rq_flags |= RQF_DONTPREP;

@@ -345,7 +345,7 @@ static int ublk_io_fetch(struct ublk_session *s, struct ublk_queue *q,
 	ublk_slot_hold(q, slot, cmd, ublk_io_buf(q, args), issue_flags);
 	WRITE_ONCE(slot->task, get_task_struct(current));
 	ublk_session_note_process(s);
-	ublk_session_note_privilege(s);
+	ublk_session_note_user(s);
 	/* A request that an earlier session left may have lost its last reference. */
 	if (ublk_slot_rearm(s, q, slot, false, issue_flags))
 		ublk_slot_finish(q, slot);

@@ -212,11 +212,11 @@ void ublk_session_note_process(struct ublk_session *s)
 }
 
 /**
- * ublk_session_note_privilege - remember if a task without CAP_SYS_ADMIN serves
+ * ublk_session_note_user - remember if a task without CAP_SYS_ADMIN serves
  * @s:	session that the current task offers tags to
  */
-void ublk_session_note_privilege(struct ublk_session *s)
+void ublk_session_note_user(struct ublk_session *s)
 {
-	if (!READ_ONCE(s->unprivileged) && !capable(CAP_SYS_ADMIN))
-		WRITE_ONCE(s->unprivileged, true);
+	if (!READ_ONCE(s->user_serves) && !capable(CAP_SYS_ADMIN))
+		WRITE_ONCE(s->user_serves, true);
 }

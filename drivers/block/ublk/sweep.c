@@ -209,17 +209,16 @@ static bool ublk_process_is_dying(struct pid *pid)
 static bool ublk_timeout_batch(struct ublk_session *s, struct ublk_queue *q, int tag,
 			       const struct request *rq)
 {
-	bool unprivileged = ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV);
 	struct pid *server = READ_ONCE(s->io_tgid) ?: s->pid;
 	struct ublk_slot *slot = &q->slots[tag];
 	/* Before the kill: who is told to die gets until the next tick to do so. */
 	bool dying = ublk_process_is_dying(server);
 
-	if (unprivileged)
+	if (q->unprivileged)
 		kill_pid(server, SIGKILL, 1);
 	if (ublk_slot_state(slot) == UBLK_SLOT_QUEUED)
 		ublk_batch_nudge(q);
-	if (!dying || (READ_ONCE(s->shared) && !unprivileged))
+	if (!dying || (READ_ONCE(s->shared) && !q->unprivileged))
 		return false;
 	return ublk_queue_sweep_task(q, NULL, rq);
 }
@@ -230,7 +229,7 @@ static bool ublk_timeout_task(struct ublk_queue *q, int tag, const struct reques
 
 	if (!task)
 		return false;
-	if (ublk_dev_has(q->dev, UBLK_F_UNPRIVILEGED_DEV))
+	if (q->unprivileged)
 		send_sig(SIGKILL, task, 1);
 	return ublk_task_is_dying(task) && ublk_queue_sweep_task(q, task, rq);
 }

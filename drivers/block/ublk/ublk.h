@@ -35,11 +35,12 @@
  * ======================== ====================== ================ ===================
  * device->lock (spinlock)  see struct ublk_device nothing          nothing
  * batch->lock (spinlock)   see struct ublk_batch  nothing          nothing
- * shmem->lock (mutex)      buffers and their tree nothing of ours  a grace period,
- *                                                                  memory (noio)
+ * shmem->lock (mutex)      buffers and their tree xa_lock of       a grace period,
+ *                                                 shmem->bufs      memory (noio)
  * the id table's xa_lock   ublk_ids               nothing          nothing
  * uring_lock (io_uring's)  commands of a ring     device->lock,    page faults of a
- *                                                 batch->lock      copy
+ *                                                 batch->lock, the copy
+ *                                                 id table's
  * disk->open_mutex (block  opens against          device->lock,    reads of the
  * layer's)                 TRY_STOP_DEV           batch->lock      partition scan
  * ======================== ====================== ================ ===================
@@ -50,7 +51,13 @@
  * arms a tag are read-side sections, so whoever closes a gate and waits for a grace
  * period knows that nobody who saw it open is still under way. The driver waits for a
  * uring_lock in one place: a worker thread that commits a batch takes registrations
- * back. Waiting for I/O happens in ublk_op_wq only.
+ * back. A control command that runs where it is submitted can drop the last reference
+ * to its device, and then frees it under a uring_lock.
+ *
+ * Adding, stopping and removing a disk may wait for I/O, and do so in ublk_op_wq only.
+ * Two waits for the server are elsewhere: a zone report waits in its caller, UNREG_BUF
+ * in the worker that runs it. Neither holds a lock of ours, and a signal that kills the
+ * caller ends both.
  */
 #ifndef _UBLK_H
 #define _UBLK_H
@@ -119,7 +126,6 @@
 
 struct ublk_batch;
 struct ublk_device;
-struct ublk_op;
 struct ublk_shmem;
 struct ublk_shmem_run;
 
@@ -181,12 +187,22 @@ enum ublk_mode {
  * @in_shmem:	the server has been told where in shared memory the data of @rq is
  * @shmem_index: in which buffer of it
  *
- * All fields but @word belong to whoever moved the slot to UBLK_SLOT_BUSY, with these
- * exceptions. Until the chain is handed over, @next belongs to the submitter. With a
- * reference, or as the server's task while the state is UBLK_SLOT_SERVER, @rq, @len
- * and @op may be read; as the task that the request is on its way to, @buf, too.
- * @task is read by the timeout handler, @in_shmem and @shmem_index by UNREG_BUF,
- * without any right: they may be out of date.
+ * @word apart, a field is written by whoever moved the slot to UBLK_SLOT_BUSY. Others
+ * write these:
+ *  - the submitter: @next and @pending, until the chain is pushed;
+ *  - who cancels an armed slot: @cmd; also the task work of a QUEUED one, even if a
+ *    sweep has taken the slot;
+ *  - the op that empties the slots: @task and @cmd.
+ *
+ * These may be read by others:
+ *  - @cmd, @task and @ring, by the submitter and the task work of a QUEUED slot; they
+ *    stay as they are, even if the slot is swept;
+ *  - @rq, @len, @op and @in_shmem with a reference, or as the server's task in
+ *    UBLK_SLOT_SERVER and UBLK_SLOT_NEED_DATA; also by the task work of a QUEUED slot,
+ *    with @buf;
+ *  - @rq, @end, @status and @len to finish the request, until its tag is used again;
+ *  - @task by timeouts, @in_shmem and @shmem_index by UNREG_BUF, at any time, as they
+ *    may be out of date.
  */
 struct ublk_slot {
 	atomic_t		word;
@@ -222,15 +238,15 @@ struct ublk_rq_pdu {
  * struct ublk_coalesce - requests that wait for others to wake the server with
  * @cpu:	where the server ran last, or -1
  * @nr:		number of requests that wait
- * @limit:	so many are pushed
- * @expired:	so many waited when the timer last expired
- * @patience:	@limit grows after it has been reached so often
- * @reached:	as often it has been
- * @client:	who has sent the last request; not to be dereferenced
- * @sleeps:	how often it had slept by then
+ * @limit:	number of waiting requests at which they are pushed
+ * @expired:	@nr when the timer last expired
+ * @patience:	how many times in a row @limit has to be reached before it grows
+ * @reached:	how many times it has been
+ * @client:	task that sent the last request; only compared
+ * @sleeps:	how often that task had slept by then
  * @waiting:	slots that wait; in batch mode their tags are in the FIFO
- * @timer:	pushes them if the limit is not reached
- * @work:	as the timer may not do that itself
+ * @timer:	has them pushed if the limit is not reached in time
+ * @work:	pushes them for the timer, which runs in a hard interrupt
  */
 struct ublk_coalesce {
 	int			cpu;
@@ -259,7 +275,8 @@ struct ublk_coalesce {
  * @stride:	bytes from one descriptor to the next
  * @descs:	descriptors, vmalloc'ed, mapped read-only by the server; the
  *		driver never reads them
- * @slots:	the tags; by themselves, as together they are a power of two in size
+ * @slots:	one per tag; an allocation of their own, as 64 bytes times a usual depth
+ *		are a power of two, which anything more would double
  * @dev:	the device
  * @batch:	tags and fetch commands of batch mode; NULL without it
  * @shmem:	memory shared with the server; NULL without UBLK_F_SHMEM_ZC
@@ -322,14 +339,15 @@ enum ublk_session_state {
  * struct ublk_op - one operation of the control plane
  * @node:	on ublk_device::ops until it begins
  * @ref:	one for the queue, one for the waiter
- * @run:	what it does; runs in ublk_op_wq and may wait for I/O
+ * @run:	what it does; runs in ublk_op_wq and may wait for I/O of the disk
  * @free:	called with the last reference
  * @done:	completed when @run has returned
- * @must_run:	run even if the caller was interrupted and left
+ * @must_run:	run even if the caller was interrupted and left, unless one of its
+ *		kind is queued ahead of it
  * @urgent:	stops the device: an op that waits for the server gives way to it
  * @abandoned:	the caller was; under device->lock
  * @result:	what @run returned
- * @pid:	START, END_USER_RECOVERY: process that serves; a reference is held
+ * @pid:	START_DEV, END_USER_RECOVERY: process that serves; a reference is held
  * @arg:	UPDATE_SIZE: new capacity, in units of 512 bytes; QUIESCE_DEV:
  *		when to give up, by ktime_get() in milliseconds
  */
@@ -355,14 +373,17 @@ struct ublk_op {
  *		reference is held. Death of the server means its death
  * @shared:	another process fetched or answered, so neither is the server
  * @mm:		who mapped the descriptors first; mmgrab'ed
- * @gen:	generation, part of every slot word of this session
- * @unprivileged: a task without CAP_SYS_ADMIN fetched a tag
+ * @gen:	generation, part of every slot word of this session; may wrap, as slots
+ *		are emptied between two sessions
+ * @user_serves: a task without CAP_SYS_ADMIN fetched a tag
  * @state:	written under device->lock, read by everyone
  * @nr_ready:	queues with all tags fetched; under device->lock
- * @nr_fetched:	tags fetched, all queues
+ * @nr_fetched:	tags fetched, all queues; here PREP_IO_CMDS adds those that it has taken
+ *		so far
  * @dead_work:	sweeps the slots after UBLK_SESSION_DEAD
  * @release_work: sweeps the slots after UBLK_SESSION_RELEASED
- * @end_op:	empties the slots and takes the disk down, after @release_work
+ * @end_op:	empties the slots and takes the disk down, after @release_work; its @ref
+ *		counts the references to the session
  * @rcu:	the timeout handler looks at a session without a reference
  * @fetched:	tags fetched, by queue
  */
@@ -373,7 +394,7 @@ struct ublk_session {
 	bool			shared;
 	struct mm_struct	*mm;
 	u8			gen;
-	bool			unprivileged;
+	bool			user_serves;
 	enum ublk_session_state	state;
 	unsigned int		nr_ready;
 	atomic_t		nr_fetched;
@@ -398,12 +419,12 @@ struct ublk_tombstone {
  * struct ublk_device - one ublkcN/ublkbN pair
  * @dev:	node of ublkcN; holds the reference count
  * @cdev:	its character device
- * @id:		N
+ * @id:		N; like @nr_queues and @flags a copy of what @info says, for the driver
  * @nr_queues:	hardware queues
  * @flags:	granted UBLK_F_* bits
  * @owner_uid:	who added the device; may open the disk if unprivileged
  * @owner_gid:	likewise
- * @info:	what ADD_DEV answered; the state and pid in it are stale
+ * @info:	what ADD_DEV answered; state and pid are filled in when it is read
  * @tag_set:	blk-mq's
  * @queues:	the queues
  * @shmem:	memory shared with the server; NULL without UBLK_F_SHMEM_ZC
@@ -412,11 +433,11 @@ struct ublk_tombstone {
  * @tombstone:	completed by the release of the device
  * @lock:	protects the fields from @session to @ops_held
  * @session:	the server; RCU for the timeout handler
- * @disk:	the disk, while it is added; ops may read it without the lock,
- *		for only they change it
- * @disk_used:	a disk exists, or is about to: from START until the last opener
- *		of a removed disk has gone
- * @deleted:	DEL_DEV was here
+ * @disk:	the disk, while it is added; ops may read it without the lock, for only
+ *		they change it, and so may @scan_work, which they cancel first
+ * @disk_used:	a disk exists, or is about to: from START_DEV until the last opener
+ *		of a removed disk has gone; see below
+ * @deleted:	the device is on its way out: no session begins, no disk is added
  * @gen:	generation of the newest session
  * @nr_stops:	stops carried out so far; a wait for a server ends when this grows
  * @state:	UBLK_S_DEV_*; only ops write it, so they may read it without the lock
@@ -429,7 +450,19 @@ struct ublk_tombstone {
  * @scan_work:	reads the partition table after START_DEV
  * @scanning:	@scan_work has not finished; TRY_STOP_DEV waits for it on @wq
  * @free_work:	frees what outlives the last reference
- * @no_opens:	TRY_STOP_DEV bans opens of the disk; under disk->open_mutex
+ * @no_opens:	TRY_STOP_DEV bans opens of the disk; under disk->open_mutex, but cleared
+ *		before there is a disk to open
+ *
+ * Three fields tell how far the disk is:
+ *
+ * ========= ==== ======================= =========================================
+ * disk_used disk state                   the disk
+ * ========= ==== ======================= =========================================
+ * false     NULL DEAD                    there is none
+ * true      NULL LIVE                    START_DEV makes it
+ * true      set  LIVE, QUIESCED, FAIL_IO is there
+ * true      NULL DEAD                    was removed, but somebody has it open
+ * ========= ==== ======================= =========================================
  */
 struct ublk_device {
 	struct device		dev;
@@ -508,7 +541,10 @@ static inline bool ublk_cmd_is_ours(u32 cmd_op)
 	return IS_ENABLED(CONFIG_BLKDEV_UBLK_LEGACY_OPCODES) && !_IOC_TYPE(cmd_op);
 }
 
-/* Period of the waits that no event ends: QUIESCE_DEV, UNREG_BUF, zone reports. */
+/*
+ * How often waits look at what nobody announces: slots (QUIESCE_DEV, UNREG_BUF), and
+ * ops that are queued behind a zone report.
+ */
 #define UBLK_POLL_JIFFIES	max(HZ / 100, 1)
 
 /* Checked with CONFIG_BLK_DEV_UBLK_DEBUG; else it only documents. */
@@ -574,7 +610,7 @@ void ublk_session_pause(struct ublk_session *s);
 void ublk_session_resume(struct ublk_session *s);
 void ublk_session_count_fetches(struct ublk_session *s, struct ublk_queue *q, int nr);
 void ublk_session_note_process(struct ublk_session *s);
-void ublk_session_note_privilege(struct ublk_session *s);
+void ublk_session_note_user(struct ublk_session *s);
 
 /* sweep.c */
 void ublk_session_stop(struct ublk_session *s);
