@@ -11,7 +11,7 @@
 #include <linux/uaccess.h>
 #include <linux/uio.h>
 
-#include "ublk.h"
+#include "io.h"
 
 /*
  * Where all memory is mapped, one bio_vec is one run of addresses however many

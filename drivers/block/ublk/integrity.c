@@ -11,7 +11,7 @@
 #include <linux/fs.h>
 #include <linux/t10-pi.h>
 
-#include "ublk.h"
+#include "io.h"
 
 static const struct ublk_csum {
 	u8				type;

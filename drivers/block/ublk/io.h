@@ -45,6 +45,26 @@ void ublk_slot_finish_soon(struct ublk_queue *q, struct ublk_slot *slot,
 void ublk_ends_flush(struct io_comp_batch *ends);
 void ublk_slot_finish_plugged(struct ublk_queue *q, struct ublk_slot *slot);
 
+/* reg.c */
+int ublk_reg_lend(struct ublk_queue *q, struct ublk_slot *slot,
+		  struct io_uring_cmd *cmd, u32 index, unsigned int issue_flags);
+int ublk_reg_take_back(struct ublk_device *dev, struct io_uring_cmd *cmd, u32 index,
+		       unsigned int issue_flags);
+bool ublk_auto_word_ok(u64 word);
+int ublk_auto_lend(struct ublk_queue *q, struct ublk_slot *slot,
+		   struct io_uring_cmd *cmd, unsigned int issue_flags);
+bool ublk_auto_has_fallback(const struct ublk_slot *slot);
+void ublk_auto_take_back(struct ublk_slot *slot, struct io_uring_cmd *cmd,
+			 unsigned int issue_flags);
+
+/* copy.c */
+bool ublk_copy_part(struct bio_vec bv, size_t *skip, struct iov_iter *iter);
+size_t ublk_copy(struct request *rq, size_t skip, struct iov_iter *iter);
+unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len,
+				 bool may_fault);
+unsigned int ublk_copy_from_server(struct request *rq, u64 addr, unsigned int len,
+				   bool may_fault);
+
 /* May a request that comes alone wait for others? See ublk_coalesce_count(). */
 static __always_inline bool ublk_coalesce_try_wait(struct ublk_queue *q)
 {

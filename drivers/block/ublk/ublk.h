@@ -641,14 +641,6 @@ void ublk_coalesce_flush(struct ublk_queue *q);
 /* io.c */
 int ublk_ch_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
 
-/* copy.c */
-bool ublk_copy_part(struct bio_vec bv, size_t *skip, struct iov_iter *iter);
-size_t ublk_copy(struct request *rq, size_t skip, struct iov_iter *iter);
-unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len,
-				 bool may_fault);
-unsigned int ublk_copy_from_server(struct request *rq, u64 addr, unsigned int len,
-				   bool may_fault);
-
 /* ucopy.c */
 ssize_t ublk_ch_rw(struct kiocb *iocb, struct iov_iter *iter);
 
@@ -692,18 +684,6 @@ static inline bool ublk_integrity_update(struct request *rq, blk_status_t status
 	return false;
 }
 #endif
-
-/* reg.c */
-int ublk_reg_lend(struct ublk_queue *q, struct ublk_slot *slot,
-		  struct io_uring_cmd *cmd, u32 index, unsigned int issue_flags);
-int ublk_reg_take_back(struct ublk_device *dev, struct io_uring_cmd *cmd, u32 index,
-		       unsigned int issue_flags);
-bool ublk_auto_word_ok(u64 word);
-int ublk_auto_lend(struct ublk_queue *q, struct ublk_slot *slot,
-		   struct io_uring_cmd *cmd, unsigned int issue_flags);
-bool ublk_auto_has_fallback(const struct ublk_slot *slot);
-void ublk_auto_take_back(struct ublk_slot *slot, struct io_uring_cmd *cmd,
-			 unsigned int issue_flags);
 
 /* shmem.c */
 struct ublk_shmem *ublk_shmem_alloc(void);
