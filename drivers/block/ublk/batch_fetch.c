@@ -37,7 +37,7 @@ static bool ublk_batch_deliver(struct ublk_session *s, struct ublk_fetch *f, u16
 		return false;
 	if (!ublk_deliver_prepare(s, q, slot, ublk_fetch_cmd(f), issue_flags))
 		return false;
-	ublk_slot_pass(q, slot, UBLK_SLOT_SERVER, slot->lent);
+	ublk_slot_pass(q, slot, UBLK_SLOT_SERVER, slot->lent ? 1 : 0);
 	return true;
 }
 

@@ -264,7 +264,7 @@ static void ublk_deliver(struct ublk_session *s, struct ublk_queue *q,
 
 	slot->cmd = NULL;
 	ublk_slot_pass(q, slot, get_data ? UBLK_SLOT_NEED_DATA : UBLK_SLOT_SERVER,
-		       slot->lent);
+		       slot->lent ? 1 : 0);
 	io_uring_cmd_done(cmd, get_data ? UBLK_IO_RES_NEED_GET_DATA : UBLK_IO_RES_OK, flags);
 }
 

@@ -36,6 +36,7 @@
 #define _UBLK_SLOT_H
 
 #include <linux/atomic.h>
+#include <linux/rcupdate.h>
 #include "ublk.h"
 #include <trace/events/ublk.h>
 
@@ -94,13 +95,16 @@ static __always_inline u32 ublk_word_to(u32 word, enum ublk_slot_state state)
 	return (word & ~UBLK_WORD_STATE) | state;
 }
 
-/* A glance: true only for as long as nobody else may move the slot. */
+/* Holds only for as long as nobody else may move the slot. */
 static __always_inline enum ublk_slot_state ublk_slot_state(const struct ublk_slot *slot)
 {
 	return ublk_word_state(atomic_read(&slot->word));
 }
 
-/* Called before the store in moves out of BUSY: afterwards others own the slot. */
+/*
+ * Check and trace a move. For moves out of BUSY this comes before the store: afterwards
+ * others own the slot.
+ */
 static __always_inline void ublk_slot_note_move(const struct ublk_queue *q,
 						const struct ublk_slot *slot,
 						enum ublk_slot_state from,
@@ -117,6 +121,8 @@ static __always_inline void ublk_slot_note_move(const struct ublk_queue *q,
 	};
 
 	ublk_check(legal[from] & BIT(to));
+	RCU_LOCKDEP_WARN(to == UBLK_SLOT_ARMED && !rcu_read_lock_any_held(),
+			 "a slot is armed outside of RCU");
 	trace_ublk_slot(q->dev->id, q->q_id, slot->tag, from, to);
 }
 
@@ -154,6 +160,7 @@ static __always_inline bool ublk_slot_claim(struct ublk_queue *q,
 {
 	int word = READ_ONCE(q->armed_word);
 
+	RCU_LOCKDEP_WARN(!rcu_read_lock_any_held(), "a slot is claimed outside of RCU");
 	if (!atomic_try_cmpxchg_acquire(&slot->word, &word,
 					ublk_word_to(word, UBLK_SLOT_BUSY)))
 		return false;
@@ -196,8 +203,9 @@ static __always_inline bool ublk_slot_cancel(struct ublk_queue *q,
 }
 
 /*
- * The owner of a BUSY slot that nobody can have a reference to hands it on, with
- * @refs references to begin with. Pairs with the cmpxchg of the next one.
+ * The owner of a BUSY slot hands it on, with @refs references to begin with. This
+ * cannot fail and finishes nothing: it is for slots that nobody can have a reference
+ * to, ublk_slot_leave() for the others. Pairs with the cmpxchg of the next owner.
  */
 static __always_inline void ublk_slot_pass(struct ublk_queue *q,
 					   struct ublk_slot *slot,
@@ -213,7 +221,7 @@ static __always_inline void ublk_slot_pass(struct ublk_queue *q,
 }
 
 /**
- * ublk_slot_leave - the owner of a BUSY slot hands it on
+ * ublk_slot_leave - the owner of a BUSY slot that may have references hands it on
  * @q:		queue of the slot
  * @slot:	the slot
  * @to:		its next state
@@ -255,7 +263,7 @@ static __always_inline bool ublk_slot_leave(struct ublk_queue *q,
  *
  * With a reference, @rq and the length of the request stay as they are.
  *
- * Return: false unless the server owns the request, or at 65535 references.
+ * Return: false unless the server owns the request, or at UBLK_WORD_MAX_REFS.
  */
 static inline bool ublk_slot_get(struct ublk_slot *slot)
 {

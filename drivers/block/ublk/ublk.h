@@ -378,8 +378,7 @@ struct ublk_op {
  * @user_serves: a task without CAP_SYS_ADMIN fetched a tag
  * @state:	written under device->lock, read by everyone
  * @nr_ready:	queues with all tags fetched; under device->lock
- * @nr_fetched:	tags fetched, all queues; here PREP_IO_CMDS adds those that it has taken
- *		so far
+ * @nr_fetched:	tags fetched, all queues; commands look at it without the lock
  * @dead_work:	sweeps the slots after UBLK_SESSION_DEAD
  * @release_work: sweeps the slots after UBLK_SESSION_RELEASED
  * @end_op:	empties the slots and takes the disk down, after @release_work; its @ref

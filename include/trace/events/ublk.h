@@ -6,6 +6,7 @@
 #define _TRACE_UBLK_H
 
 #include <linux/tracepoint.h>
+#include <uapi/linux/ublk_cmd.h>
 
 #define ublk_trace_slot_state(s)			\
 	__print_symbolic(s,				\
@@ -27,12 +28,15 @@
 
 #define ublk_trace_dev_state(s)				\
 	__print_symbolic(s,				\
-		{ 0, "DEAD" },				\
-		{ 1, "LIVE" },				\
-		{ 2, "QUIESCED" },			\
-		{ 3, "FAIL_IO" })
+		{ UBLK_S_DEV_DEAD, "DEAD" },		\
+		{ UBLK_S_DEV_LIVE, "LIVE" },		\
+		{ UBLK_S_DEV_QUIESCED, "QUIESCED" },	\
+		{ UBLK_S_DEV_FAIL_IO, "FAIL_IO" })
 
-/* A control command was answered; dev_id is the one that the caller named. */
+/*
+ * A control command was answered, after the checks of its SQE and its encoding; dev_id
+ * is the one that the caller named.
+ */
 TRACE_EVENT(ublk_ctrl,
 	TP_PROTO(u32 dev_id, u32 cmd_op, int result),
 	TP_ARGS(dev_id, cmd_op, result),
@@ -50,7 +54,10 @@ TRACE_EVENT(ublk_ctrl,
 		  __entry->cmd_op, _IOC_NR(__entry->cmd_op), __entry->result)
 );
 
-/* A server's command on the character device was refused. */
+/*
+ * A server's command on the character device was refused, after the check of its type.
+ * Commands for many tags are shown with tag 65535, and so is all of batch mode.
+ */
 TRACE_EVENT(ublk_io_refused,
 	TP_PROTO(u32 dev_id, u16 q_id, u16 tag, u32 cmd_op, int result),
 	TP_ARGS(dev_id, q_id, tag, cmd_op, result),
