@@ -22,6 +22,9 @@
 /* The answer of an append that names no sector: no zone has it, so it fails. */
 #define UBLK_NO_LBA		U64_MAX
 
+/* The tag that a trace shows of a command for many. */
+#define UBLK_NO_TAG		U16_MAX
+
 /*
  * An element of PREP or COMMIT; @buf is what a slot remembers, @addr what an answer
  * needs to know besides: that buffer, or where an append went.
@@ -114,16 +117,14 @@ static int ublk_prep_take(struct ublk_session *s, struct ublk_queue *q,
 {
 	struct ublk_slot *slot = ublk_elem_slot(q, elem);
 
+	int ret;
+
 	if (!slot)
 		return -EINVAL;
-	if (!ublk_session_is_open(s))
-		return -ENODEV;
-	if (atomic_read(&s->nr_fetched) + taken == s->dev->nr_queues * q->depth)
-		return -EBUSY;
-	if (!ublk_slot_fetch(q, slot, s->gen))
-		return -EINVAL;
-	slot->buf = elem->buf;
-	return 0;
+	ret = ublk_session_fetch_slot(s, q, slot, taken);
+	if (!ret)
+		slot->buf = elem->buf;
+	return ret;
 }
 
 static void ublk_prep_leave(struct ublk_queue *q, const struct ublk_batch_args *args,
@@ -369,7 +370,7 @@ static int ublk_batch_issue(struct io_uring_cmd *cmd, unsigned int issue_flags)
 
 	ret = ublk_batch_run(s, cmd, &args, issue_flags);
 	if (ret < 0 && ret != -EIOCBQUEUED)
-		trace_ublk_io_refused(s->dev->id, args.q_id, U16_MAX, cmd->cmd_op, ret);
+		trace_ublk_io_refused(s->dev->id, args.q_id, UBLK_NO_TAG, cmd->cmd_op, ret);
 	return ret;
 }
 

@@ -331,16 +331,13 @@ static int ublk_io_fetch(struct ublk_session *s, struct ublk_queue *q,
 			 struct ublk_slot *slot, struct io_uring_cmd *cmd,
 			 const struct ublk_io_args *args, unsigned int issue_flags)
 {
-	struct ublk_device *dev = s->dev;
+	int ret;
 
 	if (!ublk_io_buf_ok(q, args, q->get_data))
 		return -EINVAL;
-	if (!ublk_session_is_open(s))
-		return -ENODEV;
-	if (atomic_read(&s->nr_fetched) == dev->nr_queues * q->depth)
-		return -EBUSY;
-	if (!ublk_slot_fetch(q, slot, s->gen))
-		return -EINVAL;
+	ret = ublk_session_fetch_slot(s, q, slot, 0);
+	if (ret)
+		return ret;
 
 	ublk_slot_hold(q, slot, cmd, ublk_io_buf(q, args), issue_flags);
 	WRITE_ONCE(slot->task, get_task_struct(current));

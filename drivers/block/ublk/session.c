@@ -12,6 +12,57 @@
 
 #include "slot.h"
 
+/*
+ * Gone: cannot do anything any more. Dying: was told to, will not answer, but can sleep
+ * for long on its way.
+ */
+
+/**
+ * ublk_pid_is_gone - is there no such process any more?
+ * @pid:	the process; one that is dead but not reaped counts as gone
+ *
+ * Context: any.
+ * Return: true if all of its threads are dead.
+ */
+bool ublk_pid_is_gone(struct pid *pid)
+{
+	struct task_struct *task;
+
+	guard(rcu)();
+	task = pid_task(pid, PIDTYPE_TGID);
+	return !task || !atomic_read(&task->signal->live);
+}
+
+/**
+ * ublk_pid_is_dying - is a process gone, or on its way out?
+ * @pid:	the process
+ *
+ * Context: any.
+ * Return: true if all of its threads are dead, or were told to die.
+ */
+bool ublk_pid_is_dying(struct pid *pid)
+{
+	struct task_struct *task;
+
+	guard(rcu)();
+	task = pid_task(pid, PIDTYPE_TGID);
+	return !task || !atomic_read(&task->signal->live) ||
+		(READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT);
+}
+
+/**
+ * ublk_task_is_dying - is a thread gone, or on its way out?
+ * @task:	the thread
+ *
+ * Context: any.
+ * Return: true if it exits or dumps core, or if its process was told to die.
+ */
+bool ublk_task_is_dying(struct task_struct *task)
+{
+	return (READ_ONCE(task->flags) & (PF_EXITING | PF_POSTCOREDUMP)) ||
+		(READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT);
+}
+
 static void ublk_session_free(struct kref *ref)
 {
 	struct ublk_session *s = container_of(ref, struct ublk_session, end_op.ref);
@@ -58,9 +109,10 @@ void ublk_session_put(struct ublk_session *s)
 
 /**
  * ublk_session_publish - make a session the server of its device
- * @s:	the session; the device's module reference and one to the device are its
- *	own from now on, until ublk_session_retire()
+ * @s:	the session; a reference to the module and one to the device are taken for
+ *	it, and dropped by ublk_session_retire()
  *
+ * Context: process; does not sleep.
  * Return: 0; -EBUSY while there is another; -ENODEV after DEL_DEV.
  */
 int ublk_session_publish(struct ublk_session *s)
@@ -121,6 +173,7 @@ static void ublk_gates_close(struct ublk_device *dev)
  * From UBLK_SESSION_STOPPING on, no slot is armed and no request dispatched by
  * anyone who enters an RCU read-side section after this returns.
  *
+ * Context: takes device->lock and wakes who waits for the server.
  * Return: false if the session was there already.
  */
 bool ublk_session_advance(struct ublk_session *s, enum ublk_session_state to)
@@ -170,6 +223,26 @@ void ublk_session_resume(struct ublk_session *s)
 }
 
 /**
+ * ublk_session_fetch_slot - take a slot that nobody has fetched yet
+ * @s:		the session
+ * @q:		queue of the slot
+ * @slot:	the slot
+ * @taken:	slots that the command has taken before; they count as fetched
+ *
+ * Return: 0 if the slot is BUSY now; -ENODEV if the session takes no more requests;
+ * -EBUSY if all slots are fetched; -EINVAL if this one is.
+ */
+int ublk_session_fetch_slot(struct ublk_session *s, struct ublk_queue *q,
+			    struct ublk_slot *slot, unsigned int taken)
+{
+	if (!ublk_session_is_open(s))
+		return -ENODEV;
+	if (atomic_read(&s->nr_fetched) + taken == s->dev->nr_queues * q->depth)
+		return -EBUSY;
+	return ublk_slot_fetch(q, slot, s->gen) ? 0 : -EINVAL;
+}
+
+/**
  * ublk_session_count_fetches - slots have left UBLK_SLOT_EMPTY for good
  * @s:	the session
  * @q:	queue of the slots
@@ -177,6 +250,8 @@ void ublk_session_resume(struct ublk_session *s)
  *
  * The last tag of a queue opens the queue for requests, the last queue lets
  * START_DEV go on.
+ *
+ * Context: takes device->lock and wakes who waits for the server.
  */
 void ublk_session_count_fetches(struct ublk_session *s, struct ublk_queue *q, int nr)
 {

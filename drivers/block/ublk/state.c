@@ -76,21 +76,6 @@ void ublk_unserved_apply(struct ublk_device *dev, enum ublk_unserved policy)
 }
 
 /**
- * ublk_pid_is_gone - is there no such process any more?
- * @pid:	the process; one that is dead but not reaped counts as gone
- *
- * Return: true if all of its threads are dead.
- */
-bool ublk_pid_is_gone(struct pid *pid)
-{
-	struct task_struct *task;
-
-	guard(rcu)();
-	task = pid_task(pid, PIDTYPE_TGID);
-	return !task || !atomic_read(&task->signal->live);
-}
-
-/**
  * ublk_server_check_pid - is it this process that serves the device?
  * @dev:	the device, its lock held
  * @pid:	the process

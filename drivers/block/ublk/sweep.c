@@ -24,8 +24,8 @@ static void ublk_slot_abort_cmd(struct ublk_slot *slot)
 }
 
 /*
- * Settle the request of a slot that the caller has taken. Returns it if it has been
- * dealt with, NULL if its last reference will.
+ * Settle the request of a slot that the caller has taken. Returns it, only to be
+ * compared, if it has been dealt with; NULL if its last reference will see to that.
  */
 static struct request *ublk_slot_give_up(struct ublk_queue *q, struct ublk_slot *slot,
 					 enum ublk_end end)
@@ -40,8 +40,8 @@ static struct request *ublk_slot_give_up(struct ublk_queue *q, struct ublk_slot 
 }
 
 /*
- * Hand back every command that waits for a request. In batch mode nothing brings
- * the server the tags that are still in the ring, so their requests go, too.
+ * Hand back every command that waits for a request. In batch mode nothing will bring
+ * the server the tags that are still in the FIFO, so their requests are taken back, too.
  */
 static void ublk_queue_cancel_idle(struct ublk_queue *q)
 {
@@ -168,12 +168,6 @@ void ublk_session_reset(struct ublk_session *s)
 	}
 }
 
-static bool ublk_task_is_dying(struct task_struct *task)
-{
-	return (READ_ONCE(task->flags) & (PF_EXITING | PF_POSTCOREDUMP)) ||
-		(READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT);
-}
-
 /*
  * Take back all that @task holds, or in batch mode, without one, everybody.
  * Returns whether @rq was part of it.
@@ -192,15 +186,6 @@ static bool ublk_queue_sweep_task(struct ublk_queue *q, struct task_struct *task
 	return found;
 }
 
-/* Under RCU. */
-static bool ublk_process_is_dying(struct pid *pid)
-{
-	struct task_struct *task = pid_task(pid, PIDTYPE_TGID);
-
-	return !task || !atomic_read(&task->signal->live) ||
-		(READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT);
-}
-
 /*
  * Batch mode: any task of the server may answer any tag, so what counts is the death
  * of the process. While several processes serve, one of them may still answer; an
@@ -212,7 +197,7 @@ static bool ublk_timeout_batch(struct ublk_session *s, struct ublk_queue *q, int
 	struct pid *server = READ_ONCE(s->io_tgid) ?: s->pid;
 	struct ublk_slot *slot = &q->slots[tag];
 	/* Before the kill: who is told to die gets until the next tick to do so. */
-	bool dying = ublk_process_is_dying(server);
+	bool dying = ublk_pid_is_dying(server);
 
 	if (q->unprivileged)
 		kill_pid(server, SIGKILL, 1);

@@ -587,7 +587,6 @@ int ublk_dev_quiesce(struct ublk_device *dev, u64 timeout_ms);
 void ublk_dev_set_state(struct ublk_device *dev, u8 state, struct pid *server);
 enum ublk_unserved ublk_unserved_policy(const struct ublk_device *dev);
 void ublk_unserved_apply(struct ublk_device *dev, enum ublk_unserved policy);
-bool ublk_pid_is_gone(struct pid *pid);
 int ublk_server_check_pid(struct ublk_device *dev, struct pid *pid);
 int ublk_server_check_ready(struct ublk_device *dev);
 int ublk_server_wait(struct ublk_device *dev, struct pid *pid, unsigned int before);
@@ -600,6 +599,9 @@ extern const struct file_operations ublk_ch_fops;
 extern const struct file_operations ublk_batch_fops;
 
 /* session.c */
+bool ublk_pid_is_gone(struct pid *pid);
+bool ublk_pid_is_dying(struct pid *pid);
+bool ublk_task_is_dying(struct task_struct *task);
 struct ublk_session *ublk_session_alloc(struct ublk_device *dev);
 void ublk_session_put(struct ublk_session *s);
 int ublk_session_publish(struct ublk_session *s);
@@ -607,6 +609,8 @@ void ublk_session_retire(struct ublk_session *s);
 bool ublk_session_advance(struct ublk_session *s, enum ublk_session_state to);
 void ublk_session_pause(struct ublk_session *s);
 void ublk_session_resume(struct ublk_session *s);
+int ublk_session_fetch_slot(struct ublk_session *s, struct ublk_queue *q,
+			    struct ublk_slot *slot, unsigned int taken);
 void ublk_session_count_fetches(struct ublk_session *s, struct ublk_queue *q, int nr);
 void ublk_session_note_process(struct ublk_session *s);
 void ublk_session_note_user(struct ublk_session *s);
