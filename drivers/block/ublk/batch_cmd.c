@@ -15,6 +15,7 @@
 
 #include "batch.h"
 #include "io.h"
+#include <trace/events/ublk.h>
 
 /* Elements of a commit are read through a window of this size. */
 #define UBLK_COMMIT_WINDOW	512

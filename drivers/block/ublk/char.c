@@ -14,13 +14,11 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/nospec.h>
-#include <linux/pid.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/vmalloc.h>
 
 #include "ublk.h"
-#include <trace/events/ublk.h>
 
 static void ublk_session_dead_work(struct work_struct *work)
 {

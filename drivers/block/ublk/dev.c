@@ -7,6 +7,7 @@
  * and a device that is on its way out can still be asked for.
  */
 #include <linux/blk-mq.h>
+#include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/module.h>
 #include <linux/pid.h>

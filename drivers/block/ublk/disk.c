@@ -4,14 +4,14 @@
  * server. Everything that adds or removes it is an op, so none of it runs beside
  * another, and device->disk does not change under an op.
  */
+#include <linux/blk-mq.h>
 #include <linux/blkdev.h>
+#include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/module.h>
 #include <linux/pid.h>
-#include <linux/sched/signal.h>
 
 #include "ublk.h"
-#include <trace/events/ublk.h>
 
 /*
  * Opening the disk of an unprivileged device is for its owner and the
@@ -47,7 +47,7 @@ static void ublk_bdev_free_disk(struct gendisk *disk)
 	put_device(&dev->dev);
 }
 
-const struct block_device_operations ublk_bdev_fops = {
+static const struct block_device_operations ublk_bdev_fops = {
 	.owner		= THIS_MODULE,
 	.open		= ublk_bdev_open,
 	.free_disk	= ublk_bdev_free_disk,

@@ -8,10 +8,12 @@
 #include <linux/blkdev.h>
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "io.h"
+#include <trace/events/ublk.h>
 
 /* With fewer commands in one submission, a plug costs more than it saves. */
 #define UBLK_PLUG_MIN		4

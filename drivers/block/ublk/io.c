@@ -20,6 +20,7 @@
 #include <linux/sched/signal.h>
 
 #include "io.h"
+#include <trace/events/ublk.h>
 
 /* A WRITE of which no byte can be copied is tried again. */
 #define UBLK_COPY_RETRY_MS	3

@@ -12,7 +12,6 @@
 #include <linux/freezer.h>
 #include <linux/jiffies.h>
 #include <linux/pid.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "ublk.h"

@@ -8,7 +8,6 @@
  * come are held, and what the server commits stays idle. Either every queue gets
  * that far, or all goes on as if nothing had been.
  */
-#include <linux/blk-mq.h>
 #include <linux/ktime.h>
 #include <linux/minmax.h>
 

@@ -13,6 +13,7 @@
 #include <linux/sched/mm.h>
 
 #include "io.h"
+#include <trace/events/ublk.h>
 
 /* Called under the lock of some ring, not always that of the server. */
 static void ublk_reg_release(void *priv)

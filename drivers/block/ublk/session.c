@@ -11,6 +11,7 @@
 #include <linux/slab.h>
 
 #include "slot.h"
+#include <trace/events/ublk.h>
 
 /*
  * Gone: cannot do anything any more. Dying: was told to, will not answer, but can sleep

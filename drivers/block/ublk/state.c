@@ -19,7 +19,6 @@
  */
 #include <linux/blk-mq.h>
 #include <linux/pid.h>
-#include <linux/sched/signal.h>
 
 #include "ublk.h"
 #include <trace/events/ublk.h>

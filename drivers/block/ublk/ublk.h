@@ -571,7 +571,6 @@ int ublk_tombstone_wait(struct ublk_tombstone *t);
 void ublk_dev_get_info(struct ublk_device *dev, struct ublksrv_ctrl_dev_info *info);
 
 /* disk.c */
-extern const struct block_device_operations ublk_bdev_fops;
 int ublk_disk_start(struct ublk_device *dev, struct pid *pid);
 int ublk_disk_stop(struct ublk_device *dev);
 int ublk_disk_try_stop(struct ublk_device *dev);
