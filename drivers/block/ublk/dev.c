@@ -21,6 +21,8 @@
 #include "slot.h"
 
 #define UBLK_ID_AUTO		U32_MAX
+
+/* Ten times what there is to say of a request; 4096 of them are still only 1 MiB. */
 #define UBLK_MAX_DESC_SIZE	256
 
 /* Devices added without privilege that may exist at a time. */
@@ -132,6 +134,22 @@ static enum ublk_mode ublk_dev_mode(const struct ublk_device *dev)
 	return ublk_dev_has(dev, UBLK_FEATURES_NO_COPY) ? UBLK_MODE_SERVER : UBLK_MODE_COPY;
 }
 
+static void ublk_queue_init(struct ublk_queue *q, struct ublk_device *dev,
+			    unsigned int q_id)
+{
+	q->dev = dev;
+	q->q_id = q_id;
+	q->stride = dev->info.io_desc_size;
+	q->mode = ublk_dev_mode(dev);
+	q->get_data = ublk_dev_has(dev, UBLK_F_NEED_GET_DATA);
+	q->unprivileged = ublk_dev_has(dev, UBLK_F_UNPRIVILEGED_DEV);
+	q->shmem = dev->shmem;
+	q->armed_word = UBLK_GATE_CLOSED;
+	init_llist_head(&q->pending);
+	for (unsigned int tag = 0; tag < q->depth; tag++)
+		q->slots[tag].tag = tag;
+}
+
 static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int q_id)
 {
 	unsigned int depth = dev->info.queue_depth;
@@ -156,18 +174,8 @@ static struct ublk_queue *ublk_queue_alloc(struct ublk_device *dev, unsigned int
 			goto free_queue;
 	}
 
-	q->dev = dev;
-	q->q_id = q_id;
 	q->depth = depth;
-	q->stride = dev->info.io_desc_size;
-	q->mode = ublk_dev_mode(dev);
-	q->get_data = ublk_dev_has(dev, UBLK_F_NEED_GET_DATA);
-	q->unprivileged = ublk_dev_has(dev, UBLK_F_UNPRIVILEGED_DEV);
-	q->shmem = dev->shmem;
-	q->armed_word = UBLK_GATE_CLOSED;
-	init_llist_head(&q->pending);
-	for (unsigned int tag = 0; tag < depth; tag++)
-		q->slots[tag].tag = tag;
+	ublk_queue_init(q, dev, q_id);
 	return q;
 
 free_queue:
@@ -244,7 +252,7 @@ static void ublk_dev_free(struct device *d)
 	queue_work(ublk_op_wq, &dev->free_work);
 }
 
-/* When this has succeeded, put_device() undoes everything. */
+/* When this has succeeded, put_device() undoes it, and gives the charge back. */
 static struct ublk_device *ublk_dev_alloc(const struct ublksrv_ctrl_dev_info *info)
 {
 	struct ublk_device *dev;
@@ -264,6 +272,7 @@ static struct ublk_device *ublk_dev_alloc(const struct ublksrv_ctrl_dev_info *in
 	atomic_inc(&ublk_nr_devices);
 	dev->id = UBLK_ID_AUTO;
 	dev->info = *info;
+	dev->flags = info->flags;
 	dev->owner_uid = current_uid();
 	dev->owner_gid = current_gid();
 	dev->ops_held = true;
@@ -340,7 +349,7 @@ static bool ublk_unprivileged_charge(void)
 }
 
 /* Combinations that make no sense are refused. */
-static int ublk_check_features(u64 f)
+static int ublk_features_check(u64 f)
 {
 	const u64 recovery = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE |
 			     UBLK_F_USER_RECOVERY_FAIL_IO;
@@ -365,11 +374,14 @@ static int ublk_check_features(u64 f)
 }
 
 /* What is unknown or of no use is dropped: the answer of ADD_DEV tells. */
-static u64 ublk_grant_features(u64 f)
+static u64 ublk_features_grant(u64 f)
 {
 	/* Zones are refused later, not dropped: a disk without them is another disk. */
 	f = (f & (UBLK_FEATURES | UBLK_F_ZONED)) | UBLK_FEATURES_ALWAYS;
-	/* Requests must not wait for a next server that a user may never start. */
+	/*
+	 * Requests must not wait for a next server that a user may never start. What
+	 * is left is of little use: FAIL_IO does nothing, QUIESCE ends the server.
+	 */
 	if (f & UBLK_F_UNPRIVILEGED_DEV)
 		f &= ~(UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE);
 	/* Only copy mode has a buffer to ask for. */
@@ -381,46 +393,49 @@ static u64 ublk_grant_features(u64 f)
 	return f;
 }
 
-static int ublk_check_desc_size(struct ublksrv_ctrl_dev_info *info)
+static bool ublk_desc_size_ok(const struct ublksrv_ctrl_dev_info *info)
 {
-	if (!(info->flags & UBLK_F_IO_DESC_SIZE)) {
-		info->io_desc_size = sizeof(struct ublksrv_io_desc);
-		return 0;
-	}
-	if (info->io_desc_size < sizeof(struct ublksrv_io_desc) ||
-	    info->io_desc_size > UBLK_MAX_DESC_SIZE || info->io_desc_size % 8)
-		return -EINVAL;
-	return 0;
+	if (!(info->flags & UBLK_F_IO_DESC_SIZE))
+		return true;
+	return info->io_desc_size >= sizeof(struct ublksrv_io_desc) &&
+		info->io_desc_size <= UBLK_MAX_DESC_SIZE && !(info->io_desc_size % 8);
 }
 
-/* Turn what the caller asks for into what it gets. */
-static int ublk_check_info(struct ublksrv_ctrl_dev_info *info, u32 header_id)
+/* May the caller have what it asks for? */
+static int ublk_info_check(const struct ublksrv_ctrl_dev_info *info, u32 header_id,
+			   bool privileged)
 {
+	u64 flags = info->flags;
 	int ret;
 
 	if (!info->queue_depth || info->queue_depth > UBLK_MAX_QUEUE_DEPTH ||
 	    !info->nr_hw_queues || info->nr_hw_queues > UBLK_MAX_NR_QUEUES)
 		return -EINVAL;
 
-	if (capable(CAP_SYS_ADMIN))
-		info->flags &= ~UBLK_F_UNPRIVILEGED_DEV;
-	else if (!(info->flags & UBLK_F_UNPRIVILEGED_DEV))
+	if (privileged)
+		flags &= ~UBLK_F_UNPRIVILEGED_DEV;
+	else if (!(flags & UBLK_F_UNPRIVILEGED_DEV))
 		return -EPERM;
-	ret = ublk_check_features(info->flags);
+	ret = ublk_features_check(flags);
 	if (ret)
 		return ret;
-	info->flags = ublk_grant_features(info->flags);
-	ret = ublk_check_desc_size(info);
-	if (ret)
-		return ret;
-	if (header_id != info->dev_id)
+	if (!ublk_desc_size_ok(info) || header_id != info->dev_id)
 		return -EINVAL;
 	if (info->dev_id != UBLK_ID_AUTO && info->dev_id >= UBLK_MAX_DEVICES)
 		return -EINVAL;
+	return 0;
+}
 
+/* Turn what the caller asks for into what it gets. */
+static void ublk_info_grant(struct ublksrv_ctrl_dev_info *info, bool privileged)
+{
+	if (privileged)
+		info->flags &= ~UBLK_F_UNPRIVILEGED_DEV;
+	info->flags = ublk_features_grant(info->flags);
+	if (!(info->flags & UBLK_F_IO_DESC_SIZE))
+		info->io_desc_size = sizeof(struct ublksrv_io_desc);
 	info->nr_hw_queues = min_t(unsigned int, info->nr_hw_queues, nr_cpu_ids);
 	info->max_io_buf_bytes = round_down(info->max_io_buf_bytes, PAGE_SIZE);
-	return 0;
 }
 
 /*
@@ -496,18 +511,21 @@ static int ublk_dev_publish(struct ublk_device *dev)
  * @reply:	where the caller wants to read the answer
  *
  * Context: may sleep.
- * Return: 0; -EINVAL; -EPERM without privilege, if the device shall have it;
- * -EACCES at the limit of devices without; -EEXIST, -ENOSPC, -ENOMEM, -EFAULT.
+ * Return: 0; -EINVAL; -EPERM if the caller lacks CAP_SYS_ADMIN and does not ask for an
+ * unprivileged device; -EACCES if there are too many of those; -EEXIST, -ENOSPC,
+ * -ENOMEM, -EFAULT.
  */
 int ublk_dev_add(struct ublksrv_ctrl_dev_info *info, u32 header_id, void __user *reply)
 {
-	struct ublk_device *dev;
+	bool privileged = capable(CAP_SYS_ADMIN);
 	struct ublksrv_ctrl_dev_info answer;
+	struct ublk_device *dev;
 	int ret;
 
-	ret = ublk_check_info(info, header_id);
+	ret = ublk_info_check(info, header_id, privileged);
 	if (ret)
 		return ret;
+	ublk_info_grant(info, privileged);
 	if ((info->flags & UBLK_F_UNPRIVILEGED_DEV) && !ublk_unprivileged_charge())
 		return -EACCES;
 
@@ -517,7 +535,6 @@ int ublk_dev_add(struct ublksrv_ctrl_dev_info *info, u32 header_id, void __user 
 			atomic_dec(&ublk_nr_unprivileged);
 		return -ENOMEM;
 	}
-	dev->flags = info->flags;
 
 	ret = ublk_dev_build(dev);
 	if (ret)
@@ -538,6 +555,7 @@ err_put_dev:
  * ublk_dev_find - look a device up
  * @id:		its id
  *
+ * Context: takes the lock of the id table; does not sleep.
  * Return: the device with a reference, or NULL. It may have been deleted.
  */
 struct ublk_device *ublk_dev_find(u32 id)
@@ -565,6 +583,8 @@ static pid_t ublk_dev_visible_pid(struct pid *pid)
  * @dev:	the device
  * @info:	filled in; the pid is as the current task's namespace sees it, user and
  *		group are those of the initial user namespace
+ *
+ * Context: takes device->lock; does not sleep.
  */
 void ublk_dev_get_info(struct ublk_device *dev, struct ublksrv_ctrl_dev_info *info)
 {
@@ -586,7 +606,7 @@ static int ublk_dev_delete_op(struct ublk_device *dev, struct ublk_op *op)
 	}
 	ublk_disk_take_down(dev);
 	cdev_device_del(&dev->cdev, &dev->dev);
-	/* The table's; that of the op still counts. */
+	/* Drop the reference of the id table. The op holds another. */
 	put_device(&dev->dev);
 	return 0;
 }
