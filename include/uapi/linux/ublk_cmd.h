@@ -2,7 +2,7 @@
 /*
  * The interface between a ublk server and the ublk driver.
  *
- * A server is a process that plays the disk behind a block device
+ * A server is a process that acts as the disk behind a block device
  * /dev/ublkbN. It talks to the driver through two nodes, always with
  * IORING_OP_URING_CMD:
  *
@@ -80,10 +80,12 @@
  * define UBLK_U_CMD_GET_QUEUE_AFFINITY - which CPUs feed a queue
  *
  * Input: data[0] = queue, addr/len = buffer for a CPU bitmap. The tail of the
- * buffer is zeroed. Works from UBLK_U_CMD_ADD_DEV on and does not sleep.
+ * buffer is zeroed. Works from UBLK_U_CMD_ADD_DEV on. Runs where it is
+ * submitted, without a worker.
  *
  * Errors: -EINVAL for a buffer of fewer bits than the system has CPU ids, a
- * length that is no multiple of 8, addr 0, or no such queue; -ENOMEM; -EFAULT.
+ * length that is no multiple of sizeof(long), addr 0, or no such queue;
+ * -ENOMEM; -EFAULT.
  */
 #define UBLK_U_CMD_GET_QUEUE_AFFINITY	\
 	_IOR('u', UBLK_CMD_GET_QUEUE_AFFINITY, struct ublksrv_ctrl_cmd)
@@ -92,7 +94,8 @@
  * define UBLK_U_CMD_GET_DEV_INFO - read a device's description
  *
  * Input: addr/len = buffer for one &struct ublksrv_ctrl_dev_info; what lies
- * beyond the structure stays untouched. Any state; does not sleep.
+ * beyond the structure stays untouched. Any state. Runs where it is submitted,
+ * without a worker.
  *
  * Errors: -EINVAL for a shorter buffer or addr 0; -EFAULT.
  */
@@ -119,8 +122,8 @@
  * unprivileged device above the limit (module parameter ublks_max); -EEXIST
  * for an id in use, also by a device whose deletion is not over; -ENOSPC
  * without a free id; -EINVAL for UBLK_F_ZONED without UBLK_F_USER_COPY or
- * UBLK_F_SUPPORT_ZERO_COPY; -ENOMEM; -EFAULT for the answer, with the device
- * removed again.
+ * UBLK_F_SUPPORT_ZERO_COPY; -ENOMEM, which can also come earlier, from before
+ * -EEXIST on; -EFAULT for the answer, with the device removed again.
  */
 #define UBLK_U_CMD_ADD_DEV		\
 	_IOWR('u', UBLK_CMD_ADD_DEV, struct ublksrv_ctrl_cmd)
@@ -139,18 +142,18 @@
 /**
  * define UBLK_U_CMD_START_DEV - make the disk appear
  *
- * Input: data[0] = pid of the server, a process and not a thread of it, in the
- * caller's pid namespace. Waits until the server has fetched every tag of every
- * queue, then creates /dev/ublkbN with the parameters that are stored by then.
- * A failed start may be repeated: the fetched tags stay fetched.
+ * Input: data[0] = pid of the server, in the low 32 bits; a process and not a
+ * thread of it, in the caller's pid namespace. Waits until the server has
+ * fetched every tag of every queue, then creates /dev/ublkbN with the
+ * parameters that are stored by then. A failed start may be repeated: the
+ * fetched tags stay fetched. After -EINTR it may still succeed.
  *
  * Errors, in order: -EINVAL for a pid <= 0 or of nobody, or with no basic
- * parameters set;
- * -EINTR while waiting; -ENODEV when the wait cannot end any more, because the
- * server has died or the device is stopped or deleted without one; -EINVAL
- * when pid is not the process that opened /dev/ublkcN; -EEXIST when live, or
- * when an old disk still has users; -EBUSY when stopping; errors of the block
- * layer as they are.
+ * parameters set; -EINTR while waiting; -ENODEV when the wait cannot end any
+ * more, because the server has died or the device is stopped or deleted without
+ * one; -EINVAL when pid is not the process that opened /dev/ublkcN; -EEXIST
+ * when live, or when an old disk still has users; -EBUSY when stopping;
+ * -ENOMEM; errors of the block layer as they are.
  */
 #define UBLK_U_CMD_START_DEV		\
 	_IOWR('u', UBLK_CMD_START_DEV, struct ublksrv_ctrl_cmd)
@@ -213,14 +216,15 @@
 /**
  * define UBLK_U_CMD_END_USER_RECOVERY - a new server has taken over
  *
- * Input: data[0] = pid of the new server. Waits until it has fetched every
- * tag, makes the device live and sends it the requests that were held.
+ * Input: data[0] = pid of the new server, as for UBLK_U_CMD_START_DEV. Waits
+ * until it has fetched every tag, makes the device live and sends it the
+ * requests that were held.
  *
  * Errors, in order: -EINVAL for a pid <= 0 or of nobody, or without
  * UBLK_F_USER_RECOVERY; -EINTR while waiting; -ENODEV when the wait cannot end,
  * as for UBLK_U_CMD_START_DEV; -EINVAL when pid is not the process that opened
  * /dev/ublkcN; -EBUSY when the state is neither UBLK_S_DEV_QUIESCED nor
- * UBLK_S_DEV_FAIL_IO, or when stopping.
+ * UBLK_S_DEV_FAIL_IO, or when stopping; -ENOMEM.
  */
 #define UBLK_U_CMD_END_USER_RECOVERY	\
 	_IOWR('u', UBLK_CMD_END_USER_RECOVERY, struct ublksrv_ctrl_cmd)
@@ -242,11 +246,11 @@
  *
  * Input: addr/len = buffer of exactly UBLK_FEATURES_LEN bytes for one __u64.
  * There is no second word. Bits of what the kernel was built without are not
- * set, see UBLK_F_INTEGRITY and UBLK_F_ZONED. Needs no device and no privilege;
- * does not sleep.
+ * set, see UBLK_F_INTEGRITY and UBLK_F_ZONED. Needs no device and no privilege.
+ * Runs where it is submitted, without a worker.
  *
- * Errors: -EINVAL for another length or addr 0; -EFAULT; -EOPNOTSUPP for
- * number 0x13 in any other encoding than this one.
+ * Errors: -EINVAL for another length or addr 0; -EFAULT. Number 0x13 in any
+ * other encoding than this one is -EOPNOTSUPP, after the checks of the device.
  */
 #define UBLK_U_CMD_GET_FEATURES		\
 	_IOR('u', 0x13, struct ublksrv_ctrl_cmd)
@@ -268,29 +272,30 @@
  *
  * Errors: -ENODEV without a disk; -EINVAL for a zoned device, size 0, a size
  * that is no multiple of the logical block, or one of 2^63 bytes or more;
- * -EINTR. After an error the disk has its old size.
+ * -EINTR; -ENOMEM. After an error the disk has its old size.
  */
 #define UBLK_U_CMD_UPDATE_SIZE		\
 	_IOWR('u', 0x15, struct ublksrv_ctrl_cmd)
 
 /**
- * define UBLK_U_CMD_QUIESCE_DEV - part a living server from its device
+ * define UBLK_U_CMD_QUIESCE_DEV - ask a living server to leave its device
  *
  * Input: data[0] = timeout in milliseconds, 0 for none. Waits until every
  * queue has a fetch command to answer, holds new requests, and ends all idle
  * fetch commands with UBLK_IO_RES_ABORT. The server finishes what it holds and
  * closes /dev/ublkcN; only then the state becomes UBLK_S_DEV_QUIESCED or
- * UBLK_S_DEV_FAIL_IO.
+ * UBLK_S_DEV_FAIL_IO. An unprivileged device has no recovery: it becomes
+ * UBLK_S_DEV_DEAD.
  *
  * Errors: -EOPNOTSUPP without UBLK_F_QUIESCE; -ENODEV without a disk; -EBUSY
- * when the time is up or another command needs its turn; -EINTR. After an error
- * the device is as before. On an unprivileged device 30 seconds are the most,
- * and what 0 stands for.
+ * when the time is up or another command needs its turn; -EINTR; -ENOMEM. After
+ * an error the device is as before. On an unprivileged device 30 seconds are
+ * the most, and what 0 stands for.
  *
  * A disk without a server stays as it is. If the next one has opened
- * /dev/ublkcN, it is told to go like one that serves: its idle fetch commands
- * end, more of them are -ENODEV, and its UBLK_U_CMD_END_USER_RECOVERY is -EBUSY
- * until it, or another, has opened /dev/ublkcN anew.
+ * /dev/ublkcN, it is asked to leave like one that serves: its idle fetch
+ * commands end, more of them are -ENODEV, and its UBLK_U_CMD_END_USER_RECOVERY
+ * is -EBUSY until it, or another, has opened /dev/ublkcN anew.
  */
 #define UBLK_U_CMD_QUIESCE_DEV		\
 	_IOWR('u', 0x16, struct ublksrv_ctrl_cmd)
@@ -298,9 +303,10 @@
 /**
  * define UBLK_U_CMD_TRY_STOP_DEV - stop a device that nobody uses
  *
- * Errors: -ENODEV without a disk; -EBUSY when the disk or a partition of it
- * is open. Otherwise opening is forbidden in the same step, until the next
- * start, and the device is stopped.
+ * Errors: -ENODEV without a disk; -EBUSY when the disk or a partition of it is
+ * open. Otherwise opening is forbidden in the same step, until the next start,
+ * and the device is stopped. -EINTR when the caller is killed or its ring goes
+ * while it waits; the command goes on by itself.
  */
 #define UBLK_U_CMD_TRY_STOP_DEV		\
 	_IOWR('u', 0x17, struct ublksrv_ctrl_cmd)
@@ -327,12 +333,14 @@
 /**
  * define UBLK_U_CMD_UNREG_BUF - take back memory shared by UBLK_U_CMD_REG_BUF
  *
- * Input: data[0] = index. Requests that come from then on are not found in the
- * buffer. The answer comes when the server has none in its hands that was.
+ * Input: data[0] = index, in the low 32 bits; the others are not looked at.
+ * Requests that come from then on are not found in the buffer. The answer comes
+ * when the server has none in its hands that was.
  *
  * Errors: -EOPNOTSUPP without UBLK_F_SHMEM_ZC; -EINVAL for an index above
  * 65535; -ENOENT for one that is not in use; -EINTR, while the server still has
- * such requests: the memory is free, and the same command again frees the index.
+ * such requests: the memory is free, and the same command again frees the
+ * index.
  */
 #define UBLK_U_CMD_UNREG_BUF		\
 	_IOWR('u', 0x19, struct ublksrv_ctrl_cmd)
@@ -375,8 +383,10 @@ struct ublksrv_ctrl_cmd {
  *	8 from 24 to 256; 24 unless UBLK_F_IO_DESC_SIZE is set
  * @max_io_buf_bytes: the largest request in bytes, rounded down to a page
  * @dev_id: device, the N of /dev/ublkcN; 0xffffffff asks for any
- * @ublksrv_pid: pid of the server named at the last start, as the reader's pid
- *	namespace sees it; -1 without one. Ignored by UBLK_U_CMD_ADD_DEV
+ * @ublksrv_pid: pid of the server named at the last UBLK_U_CMD_START_DEV or
+ *	UBLK_U_CMD_END_USER_RECOVERY, as the reader's pid namespace sees it; -1
+ *	without one, when it is dead, or when the reader cannot see it. Ignored
+ *	by UBLK_U_CMD_ADD_DEV
  * @pad1: kept and returned, never looked at
  * @flags: UBLK_F_* bits: asked for, then granted
  * @ublksrv_flags: belongs to the server; kept and returned, never looked at
@@ -563,15 +573,16 @@ struct ublk_shmem_buf_reg {
 /**
  * define UBLK_F_QUIESCE - UBLK_U_CMD_QUIESCE_DEV is understood
  *
- * Needs UBLK_F_USER_RECOVERY.
+ * Has to be asked for together with UBLK_F_USER_RECOVERY.
  */
 #define UBLK_F_QUIESCE			(1ULL << 12)
 
 /**
  * define UBLK_F_PER_IO_DAEMON - each tag may have a task of its own
  *
- * Otherwise one task must fetch all tags of a queue. Describes the driver; set
- * on every device but those of UBLK_F_BATCH_IO, whose tags have no task.
+ * Where a driver lacks it, one task must fetch all tags of a queue. Describes
+ * the driver; set on every device but those of UBLK_F_BATCH_IO, whose tags have
+ * no task.
  */
 #define UBLK_F_PER_IO_DAEMON		(1ULL << 13)
 
@@ -588,7 +599,8 @@ struct ublk_shmem_buf_reg {
  * define UBLK_F_BATCH_IO - many tags per command
  *
  * UBLK_U_IO_PREP_IO_CMDS, UBLK_U_IO_COMMIT_IO_CMDS and UBLK_U_IO_FETCH_IO_CMDS
- * replace the commands that carry one tag; those then give -EOPNOTSUPP.
+ * replace UBLK_U_IO_FETCH_REQ, UBLK_U_IO_COMMIT_AND_FETCH_REQ and
+ * UBLK_U_IO_NEED_GET_DATA, which then give -EOPNOTSUPP.
  */
 #define UBLK_F_BATCH_IO			(1ULL << 15)
 
@@ -744,8 +756,9 @@ struct ublk_param_zoned {
 
 /**
  * struct ublk_param_dma_align - where data may start in memory
- * @alignment: one less than a power of two, below the size of a page; data
- *	of a request starts at a multiple of that power. 0 counts as 511
+ * @alignment: one less than a power of two, below the size of a page; data of a
+ *	request starts at a multiple of that power. 0 counts as 511; without
+ *	this block it is 3
  * @pad: not looked at
  */
 struct ublk_param_dma_align {
@@ -876,7 +889,8 @@ struct ublk_params {
  * -EOPNOTSUPP  neither type 'u' nor, where the driver takes plain numbers,
  *              type 0; in batch mode, after the next check
  * -EINVAL      no such queue or tag
- * -EOPNOTSUPP  the device is in batch mode; but UBLK_U_IO_REGISTER_IO_BUF
+ * -EOPNOTSUPP  the device is in batch mode, except for
+ *              UBLK_U_IO_REGISTER_IO_BUF
  * -EBUSY       no such command, if it comes from the task of the tag while the
  *              server has no request; else -EINVAL
  * ============ ==============================================================
@@ -952,9 +966,9 @@ struct ublk_params {
  * is gone.
  *
  * Errors: -EBUSY for the task of the tag when the server has no request,
- * -EINVAL for another task; -EINVAL while UBLK_U_IO_NEED_GET_DATA is due,
- * without UBLK_F_SUPPORT_ZERO_COPY, for a request without data, or for an
- * index outside of the table; -EBUSY for an index in use; -ENOMEM.
+ * -EINVAL for another task; -EINVAL without UBLK_F_SUPPORT_ZERO_COPY, for a
+ * request without data, or for an index outside of the table; -EBUSY for an
+ * index in use; -ENOMEM.
  */
 #define UBLK_U_IO_REGISTER_IO_BUF	\
 	_IOWR('u', 0x23, struct ublksrv_io_cmd)
