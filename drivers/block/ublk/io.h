@@ -65,7 +65,10 @@ unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len,
 unsigned int ublk_copy_from_server(struct request *rq, u64 addr, unsigned int len,
 				   bool may_fault);
 
-/* May a request that comes alone wait for others? See ublk_coalesce_count(). */
+/*
+ * Have a request that comes alone wait for others. False if it must not: the caller has
+ * to push it, and all that wait.
+ */
 static __always_inline bool ublk_coalesce_try_wait(struct ublk_queue *q)
 {
 	return READ_ONCE(q->coalesce.cpu) == raw_smp_processor_id() &&
@@ -78,10 +81,10 @@ static inline void ublk_coalesce_server_runs(struct ublk_queue *q)
 	struct ublk_coalesce *c = &q->coalesce;
 	int cpu = raw_smp_processor_id();
 
-	if (c->cpu != cpu)
+	if (READ_ONCE(c->cpu) != cpu)
 		WRITE_ONCE(c->cpu, cpu);
-	if (c->nr)
-		c->nr = 0;
+	if (READ_ONCE(c->nr))
+		WRITE_ONCE(c->nr, 0);
 }
 
 /* For most requests there is nothing to do before the server hears of them. */
