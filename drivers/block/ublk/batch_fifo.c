@@ -145,6 +145,8 @@ static void ublk_batch_push_later(struct ublk_queue *q, u16 tag)
 /**
  * ublk_batch_wake - see to it that a fetch command looks into the FIFO
  * @q:		queue of a device in batch mode
+ *
+ * Context: any; does not sleep.
  */
 void ublk_batch_wake(struct ublk_queue *q)
 {
@@ -285,7 +287,7 @@ void ublk_batch_nudge(struct ublk_queue *q)
 }
 
 /**
- * ublk_batch_has_idle_fetch - is a command here that can tell the server to go?
+ * ublk_batch_has_idle_fetch - is a command here that can ask the server to leave?
  * @q:		queue whose gate is closed, so that no tags come
  *
  * Return: true if a fetch command is idle, and no tag waits for one.

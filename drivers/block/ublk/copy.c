@@ -154,7 +154,7 @@ static unsigned int ublk_copy_server(struct request *rq, int direction, u64 addr
  * @rq:		request whose data is copied, from its first byte on
  * @addr:	address in the current task's memory
  * @len:	bytes to copy, at most the length of @rq
- * @may_fault:	or copy only what is in memory
+ * @may_fault:	take page faults; else stop at memory that is not present
  *
  * Context: with @may_fault sleeps for as long as the memory's owner likes.
  * Return: bytes copied.
@@ -170,7 +170,7 @@ unsigned int ublk_copy_to_server(struct request *rq, u64 addr, unsigned int len,
  * @rq:		request whose memory is filled, from its first byte on
  * @addr:	address in the current task's memory
  * @len:	bytes to copy, at most the length of @rq
- * @may_fault:	or copy only what is in memory
+ * @may_fault:	take page faults; else stop at memory that is not present
  *
  * What follows the bytes copied may be zeroed.
  *

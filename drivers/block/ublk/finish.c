@@ -203,9 +203,9 @@ static void ublk_rq_requeue(struct request *rq, unsigned int delay_ms)
 
 /*
  * Requeueing restarts the timer of @rq, so an unprivileged server could keep a
- * request for ever by doing a little of it each time. Kill it once the request has
- * been on its way for longer than one timeout. Only copy mode gets that far, where
- * the current task is the server: an unprivileged device lends no pages.
+ * request for ever by doing a little of it each time. So once a request has been under
+ * way for longer than one timeout, its server is killed. current is that server: only
+ * copy mode gets this far, as an unprivileged device lends no pages.
  */
 static void ublk_rq_kill_stalling_server(struct request *rq)
 {
@@ -226,6 +226,8 @@ static void ublk_rq_kill_stalling_server(struct request *rq)
  * ublk_rq_requeue_rest - send what its server has left undone through the queue again
  * @rq:		request of which the server has not done all
  * @delay_ms:	not before so many milliseconds
+ *
+ * Context: in the server's task, if that is unprivileged; does not sleep.
  */
 void ublk_rq_requeue_rest(struct request *rq, unsigned int delay_ms)
 {
@@ -336,6 +338,8 @@ static __always_inline bool ublk_slot_join(const struct ublk_slot *slot,
  * @slot:	as for ublk_slot_finish()
  * @ends:	list for requests that have succeeded, or NULL; the caller must not
  *		wait for anybody before ublk_ends_flush()
+ *
+ * Context: like ublk_slot_finish().
  */
 void ublk_slot_finish_soon(struct ublk_queue *q, struct ublk_slot *slot,
 			   struct io_comp_batch *ends)
@@ -384,7 +388,10 @@ static struct ublk_plugged *ublk_plugged_get(struct blk_plug *plug)
 	return cb ? container_of(cb, struct ublk_plugged, cb) : NULL;
 }
 
-/* May @rq be on a list of requests to end? */
+/*
+ * Would ublk_slot_join() take it? Asked before a callback is allocated for it. A large
+ * request does not wait, either.
+ */
 static bool ublk_rq_may_wait(const struct request *rq)
 {
 	return !rq->end_io && !(rq->rq_flags & RQF_SCHED_TAGS) &&

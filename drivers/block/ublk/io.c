@@ -62,6 +62,8 @@ static void ublk_cmd_abort_tw(struct io_tw_req tw_req, io_tw_token_t tw)
 /**
  * ublk_cmd_abort - hand a command back from outside of its ring's lock
  * @cmd:	command that is the caller's alone
+ *
+ * Context: any; task work completes it.
  */
 void ublk_cmd_abort(struct io_uring_cmd *cmd)
 {
@@ -87,6 +89,7 @@ static void ublk_slot_hold(struct ublk_queue *q, struct ublk_slot *slot,
  * @owing:	how the request ends is settled
  * @issue_flags: io_uring's
  *
+ * Context: under the lock of the ring of the command; turns preemption off meanwhile.
  * Return: what ublk_slot_leave() returns.
  */
 bool ublk_slot_rearm(struct ublk_session *s, struct ublk_queue *q,
@@ -213,8 +216,8 @@ void ublk_touch_buf(const struct ublk_slot *slot, u64 addr)
 }
 
 /**
- * ublk_deliver_prepare_data - do for a request's data what comes before delivery,
- * if there is anything to do: see ublk_deliver_prepare()
+ * ublk_deliver_prepare_data - copy or register the data of a request before the server
+ * is told; see ublk_deliver_prepare()
  * @s:		the session
  * @q:		queue of the slot
  * @slot:	BUSY slot
@@ -223,7 +226,8 @@ void ublk_touch_buf(const struct ublk_slot *slot, u64 addr)
  *
  * Context: in the server's task, under the lock of its ring; may fault.
  * Return: true if the slot may be passed on to the server, with a reference if it
- * is lent; false if the request has been dealt with, and its slot.
+ * is lent. False if that did not work: the request then comes again or has failed, and
+ * the slot was handed on.
  */
 bool ublk_deliver_prepare_data(struct ublk_session *s, struct ublk_queue *q,
 			       struct ublk_slot *slot, struct io_uring_cmd *cmd,
@@ -307,19 +311,19 @@ void ublk_deliver_tw(struct io_tw_req tw_req, io_tw_token_t tw)
  */
 
 /*
- * Is the address that a command names right for the mode? With @any_addr it may
- * be none, or mean something else.
+ * Is the address that a command names right for the mode? With @any_addr it is not
+ * looked at.
  */
 static bool ublk_io_buf_ok(const struct ublk_queue *q, const struct ublk_io_args *args,
 			   bool any_addr)
 {
 	switch (q->mode) {
 	case UBLK_MODE_COPY:
-		return args->addr || any_addr;
+		return any_addr || args->addr;
 	case UBLK_MODE_AUTO:
-		return (!args->addr || any_addr) && ublk_auto_word_ok(args->auto_word);
+		return (any_addr || !args->addr) && ublk_auto_word_ok(args->auto_word);
 	default:
-		return !args->addr || any_addr;
+		return any_addr || !args->addr;
 	}
 }
 
@@ -352,7 +356,7 @@ static int ublk_io_fetch(struct ublk_session *s, struct ublk_queue *q,
 }
 
 /*
- * May this commit come without a buffer? With NEED_GET_DATA only a READ needs one, and
+ * Is the address of this commit no buffer? With NEED_GET_DATA only a READ needs one, and
  * an append has its sector there.
  */
 static bool ublk_commit_takes_any_addr(const struct ublk_queue *q,
@@ -362,7 +366,7 @@ static bool ublk_commit_takes_any_addr(const struct ublk_queue *q,
 		slot->op == UBLK_IO_OP_ZONE_APPEND;
 }
 
-/* May the current task commit the tag? */
+/* Does the current task own the tag, and the server its request? */
 static int ublk_io_check_owner(const struct ublk_slot *slot)
 {
 	if (READ_ONCE(slot->task) != current)
@@ -443,7 +447,7 @@ static int ublk_io_register(struct ublk_queue *q, struct ublk_slot *slot,
 	return ublk_reg_lend(q, slot, cmd, args->addr, issue_flags);
 }
 
-/* No such command. The tag's own task is told -EBUSY first if it owns no request. */
+/* No such command: -EINVAL, but -EBUSY for the task of a tag that has no request. */
 static int ublk_io_unknown(const struct ublk_slot *slot)
 {
 	return ublk_io_check_owner(slot) == -EBUSY ? -EBUSY : -EINVAL;

@@ -27,7 +27,7 @@ static void ublk_reg_release(void *priv)
 }
 
 /*
- * The caller has a reference, or is about to have it, which goes to the ring.
+ * The ring gets a reference, which the caller has taken or will hand over with the slot.
  * Memory that io_uring needs for this must not wait for I/O: it could be that of
  * this very request.
  */

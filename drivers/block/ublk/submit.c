@@ -69,8 +69,9 @@ static void ublk_chains_add(struct ublk_chains *cs, struct ublk_slot *slot)
  * @rq:		the request
  * @op:		its UBLK_IO_OP_*
  *
- * Context: RCU read-side section, which lasts until the slot has been pushed, or is
- * one that waits: then its command keeps the session, or a sweep finds its tag.
+ * Context: RCU read-side section, which has to last until the slot has been pushed. A
+ * slot that waits for others may outlive it: its command holds the file of the session,
+ * and in batch mode a sweep finds its tag.
  * Return: true if the slot is QUEUED, and the caller has to push it; false if
  * nobody serves the tag.
  */

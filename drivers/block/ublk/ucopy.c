@@ -95,7 +95,7 @@ static ssize_t ublk_ucopy_tag(struct ublk_queue *q, unsigned int tag, bool meta,
  * Context: may fault and so sleep.
  * Return: bytes copied, fewer at the end of the request or at a fault, none of
  * metadata that the request does not have; -EACCES for memory that is not the
- * user's, for a device without a disk or without UBLK_F_USER_COPY, and in the wrong
+ * user's, for a device that is DEAD or without UBLK_F_USER_COPY, and in the wrong
  * direction; -EINVAL for a queue or tag that is not there, for one that the server
  * does not own, beyond the end of the request, and for metadata without
  * UBLK_F_INTEGRITY; -EAGAIN if IOCB_NOWAIT is set for too much, or for memory that
