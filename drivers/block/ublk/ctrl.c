@@ -43,7 +43,9 @@ struct ublk_ctrl {
 /**
  * struct ublk_ctrl_row - what there is to know about a command
  * @run:	the command
- * @mask:	permission it takes on the node of an unprivileged device
+ * @mask:	permission it takes on the node of an unprivileged device; that of
+ *		GET_FEATURES is for other encodings of its number, which are looked up
+ *		like any command
  * @inline_ok:	waits for nothing but the caller's path and memory, so it runs where
  *		it is submitted
  * @no_dev:	is not about an existing device

@@ -11,6 +11,7 @@
 
 #include "ublk.h"
 
+/* 256 MiB: far above any use, and no overflow in 32 bits. */
 #define UBLK_MAX_BLOCK_SHIFT	28
 
 /* What fits a block device, whose size in bytes is a signed number. */
@@ -158,8 +159,9 @@ static int ublk_params_store(struct ublk_device *dev, const struct ublk_params *
  * @arg:	struct ublk_params, or the beginning of one
  * @len:	bytes at @arg
  *
- * What lies beyond the length that the structure itself names keeps its value. A
- * refused set of parameters leaves the device without any.
+ * What lies beyond the length that the structure itself names keeps its value: so a
+ * set that is shorter than the types leaves them as stored. A refused set of parameters
+ * leaves the device without any.
  *
  * Context: may sleep.
  * Return: 0; -EINVAL, -EFAULT, -EOPNOTSUPP; -EACCES while there is a disk.
@@ -186,6 +188,7 @@ int ublk_params_set(struct ublk_device *dev, void __user *arg, u32 len)
 	if (copy_from_user(&p, arg, min_t(size_t, header.len, sizeof(p)))) {
 		ret = -EFAULT;
 	} else {
+		/* The header was read first: what @arg holds by now does not count. */
 		p.len = header.len;
 		if (p.len >= offsetofend(struct ublk_params, types))
 			p.types = header.types;
@@ -202,6 +205,8 @@ int ublk_params_set(struct ublk_device *dev, void __user *arg, u32 len)
  * @dev:	the device
  * @arg:	struct ublk_params, or the beginning of one; its length is read
  * @len:	bytes at @arg
+ *
+ * UBLK_PARAM_TYPE_DEVT stays among the stored types until the next SET_PARAMS.
  *
  * Context: may sleep.
  * Return: 0; -EINVAL, -EFAULT.
@@ -276,6 +281,7 @@ void ublk_params_to_limits(const struct ublk_device *dev, const struct ublk_para
 	lim->features = ublk_params_features(basic->attrs);
 	lim->max_segments = USHRT_MAX;
 	lim->max_segment_size = UINT_MAX;
+	/* 0 would count as 511, which no way of the data needs. */
 	lim->dma_alignment = 3;
 
 	if (p->types & UBLK_PARAM_TYPE_DISCARD) {

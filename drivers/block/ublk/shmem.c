@@ -447,8 +447,10 @@ static int ublk_shmem_remove(struct ublk_device *dev, u32 index)
 }
 
 /*
- * Does the server have a request that it was told to find in buffer @index? Since
- * no submitter finds that buffer any more, it can only be too early to say no.
+ * Does the server have a request that it was told to find in buffer @index? This reads
+ * slots that others own. No submitter finds the buffer any more, so "no" is final; "yes"
+ * may be out of date, and is asked again. A WRITE that was found is not announced, so
+ * NEED_DATA is not among the states.
  */
 static bool ublk_slot_is_in_shmem(const struct ublk_slot *slot, u32 index)
 {

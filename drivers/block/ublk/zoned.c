@@ -105,7 +105,7 @@ static enum rq_end_io_ret ublk_report_end(struct request *rq, blk_status_t statu
 /*
  * START_DEV. The server has to answer, and may take its time; its death ends the
  * request. But STOP_DEV and DEL_DEV wait for this op, and must not depend on the
- * server: for them it is told to go, and the request is taken back. Pages that it has
+ * server: for them it is asked to leave, and the request is taken back. Pages that it has
  * registered with a ring stay in use until the ring lets go.
  */
 static void ublk_report_wait_in_op(struct ublk_device *dev, struct ublk_report *r)
@@ -133,7 +133,10 @@ static int ublk_report_wait(struct ublk_device *dev, struct ublk_report *r)
 	return 0;
 }
 
-/* Likewise; any other error comes from the server or is -ENOMEM and the like. */
+/*
+ * Returns -EINTR if the caller has to go, and @r belongs to its request. Any other
+ * error comes from the server, or is -ENOMEM and the like.
+ */
 static int ublk_report_ask(struct gendisk *disk, struct ublk_report *r)
 {
 	struct request *rq;
