@@ -16,10 +16,16 @@
 #define CREATE_TRACE_POINTS
 #include <trace/events/ublk.h>
 
-/* Ops, which may wait for I/O; never needed to free memory. */
+/*
+ * Ops. They may wait for I/O, so each device that is stuck costs a worker: no limit below
+ * the largest. Freeing memory never needs them.
+ */
 struct workqueue_struct *ublk_op_wq;
 
-/* Ends what dead servers owe; memory reclaim may depend on it. */
+/*
+ * What must make progress without memory: sweeps, and waking servers for requests that
+ * have waited.
+ */
 struct workqueue_struct *ublk_sweep_wq;
 
 static const struct file_operations ublk_ctrl_fops = {
@@ -64,6 +70,7 @@ err_sweep_wq:
 
 static void __exit ublk_exit(void)
 {
+	/* They are children of the control node. */
 	ublk_dev_delete_all();
 	misc_deregister(&ublk_misc);
 	ublk_dev_unregister_class();

@@ -55,7 +55,7 @@ static int ublk_session_end_op(struct ublk_device *dev, struct ublk_op *op)
  * @inode:	of ublkcN
  * @file:	the open file
  *
- * Return: 0, -EBUSY while another server is attached or its end is not through,
+ * Return: 0, -EBUSY while another server is attached or the last is not wound up yet,
  * -ENODEV after DEL_DEV, -ENOMEM.
  */
 static int ublk_ch_open(struct inode *inode, struct file *file)
@@ -182,8 +182,8 @@ static int ublk_queue_map(struct ublk_queue *q, struct vm_area_struct *vma)
  * @vma:	the offset chooses the queue; each has room for as many tags as a
  *		queue may ever have
  *
- * The mapping can be read and stays so: what a server could write here, the
- * driver would have to distrust.
+ * Read-only for good: the driver would have to distrust what a server could write
+ * here.
  *
  * Return: 0; -EINVAL for another process than the first to map, for an offset
  * beyond the last queue, or for any other length than the queue's; -EPERM for a

@@ -59,7 +59,7 @@ static const struct block_device_operations ublk_bdev_fops = {
  * @work:	ublk_device::scan_work
  *
  * START_DEV may be sent by the very task that has to serve these reads, so they
- * cannot be part of it.
+ * cannot be part of it. The disk stays until this work is over or was cancelled.
  */
 void ublk_disk_scan_work(struct work_struct *work)
 {
@@ -235,9 +235,9 @@ err_unclaim:
  * Context: may sleep.
  * Return: 0; -EINVAL without parameters, or if another process serves; -EEXIST
  * if there is a disk; -EBUSY if the server was told to stop; -ENODEV if it died,
- * or the device was stopped or deleted while none was attached; -EINTR; whatever
- * the block layer says, or what came of asking for the zones. Once it has begun to
- * ask, it goes on after -EINTR, until the device is stopped.
+ * or the device was stopped or deleted while none was attached; -EINTR; -ENOMEM;
+ * whatever the block layer says, or what came of asking for the zones. Once it has begun
+ * to ask, it goes on after -EINTR, until the device is stopped.
  */
 int ublk_disk_start(struct ublk_device *dev, struct pid *pid)
 {
@@ -399,8 +399,8 @@ int ublk_disk_stop(struct ublk_device *dev)
  * @dev:	the device
  *
  * Context: may sleep.
- * Return: 0, -ENODEV without a disk, -EBUSY if it or a partition is open,
- * -EINTR.
+ * Return: 0; -ENODEV without a disk; -EBUSY if it or a partition is open; -EINTR if the
+ * caller has to go: the device is stopped all the same, if it can be.
  */
 int ublk_disk_try_stop(struct ublk_device *dev)
 {
@@ -420,6 +420,7 @@ static int ublk_disk_resize_op(struct ublk_device *dev, struct ublk_op *op)
 
 	scoped_guard(spinlock, &dev->lock)
 		params = dev->params;
+	/* GET_PARAMS may have left it there. */
 	params.types &= ~UBLK_PARAM_TYPE_DEVT;
 	params.basic.dev_sectors = op->arg;
 	if (!op->arg || ublk_params_validate(dev, &params))
@@ -438,7 +439,7 @@ static int ublk_disk_resize_op(struct ublk_device *dev, struct ublk_op *op)
  *
  * Context: may sleep.
  * Return: 0, -ENODEV without a disk, -EINVAL for a capacity that the parameters
- * would not allow or that is 0, and for a zoned disk, -EINTR.
+ * would not allow or that is 0, and for a zoned disk, -EINTR, -ENOMEM.
  */
 int ublk_disk_resize(struct ublk_device *dev, u64 sectors)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The ops of a device: whatever may have to wait for I/O of its disk runs as an op,
- * one after the other, in a kernel worker.
+ * The ops of a device: what adds, changes, stops or removes its disk, and may have to
+ * wait for I/O, runs as an op, one after the other, in a kernel worker.
  *
  * So an op needs no lock against another, no command holds a lock while it waits,
  * and the task that waits for an op can be killed: a server that stops its own
@@ -15,6 +15,9 @@
 #include <linux/slab.h>
 
 #include "ublk.h"
+
+/* How long to nap before looking again at what ends a wait. */
+#define UBLK_NAP_JIFFIES	(HZ / 10)
 
 static void ublk_op_free(struct kref *ref)
 {
@@ -114,7 +117,7 @@ bool ublk_op_current(struct ublk_device *dev)
 	return current_work() == &dev->ops_work;
 }
 
-/* Is the same op queued ahead of @op, with only must-run ops between them? */
+/* Is an op of the same kind queued ahead of @op, with only must-run ops between? */
 static bool ublk_op_repeats(struct ublk_device *dev, struct ublk_op *op)
 {
 	struct ublk_op *earlier = op;
@@ -146,13 +149,14 @@ bool ublk_op_is_unwanted(struct ublk_device *dev, const struct ublk_op *op)
 }
 
 /**
- * ublk_dev_is_to_stop - does somebody want the device stopped?
+ * ublk_dev_is_to_stop - is an op queued that stops the device?
  * @dev:	the device
  *
  * An op that would wait for the server, for as long as that likes, asks this from
  * time to time.
  *
- * Return: true if an op that stops the device is queued.
+ * Context: takes device->lock; does not sleep.
+ * Return: true if there is an urgent op.
  */
 bool ublk_dev_is_to_stop(struct ublk_device *dev)
 {
@@ -166,10 +170,10 @@ bool ublk_dev_is_to_stop(struct ublk_device *dev)
 }
 
 /*
- * The caller stops waiting. An op that has not begun is dropped, unless it must run;
- * one that must run is dropped, too, if the same one is queued ahead of it, or who is
- * killed in STOP_DEV again and again could fill the memory. An op that runs may look
- * at @abandoned. Returns whether it was dropped.
+ * The caller stops waiting. Drops an op that has not begun, unless it must run. One that
+ * must run is dropped as well if another of its kind is ahead: otherwise a caller that
+ * is killed in STOP_DEV again and again could fill the memory. A running op is told by
+ * @abandoned. Returns whether the op was dropped.
  */
 static bool ublk_op_abandon(struct ublk_device *dev, struct ublk_op *op)
 {
@@ -200,7 +204,7 @@ static int ublk_op_wait_through(struct ublk_op *op)
 	long left;
 
 	do {
-		left = wait_for_completion_killable_timeout(&op->done, HZ / 10);
+		left = wait_for_completion_killable_timeout(&op->done, UBLK_NAP_JIFFIES);
 		if (left < 0 || (!left && test_thread_flag(TIF_NOTIFY_SIGNAL)))
 			return -EINTR;
 		try_to_freeze();

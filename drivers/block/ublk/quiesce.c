@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * QUIESCE_DEV: tell a server that lives to make room for the next one.
+ * QUIESCE_DEV: ask a server that lives to leave, and so make room for the next one.
  *
  * The server hears of it by a command that comes back with UBLK_IO_RES_ABORT, so
  * each of its queues has to have one that waits, or to have lost them all already.
@@ -16,6 +16,7 @@
 /* For longer than this an unprivileged device must not hold requests. */
 #define UBLK_MAX_HOLD_MS	30000
 
+/* Later than any time; the sum with a time still fits into 64 bits. */
 #define UBLK_FOREVER_MS		((u64)S64_MAX)
 
 static u64 ublk_now_ms(void)
@@ -23,7 +24,7 @@ static u64 ublk_now_ms(void)
 	return ktime_to_ms(ktime_get());
 }
 
-/* Is an idle command here that can tell the server to go, or have all come back? */
+/* Is an idle command here that can ask the server to leave, or have all come back? */
 static bool ublk_queue_can_notify(const struct ublk_queue *q)
 {
 	bool working = false;
@@ -43,7 +44,7 @@ static bool ublk_queue_can_notify(const struct ublk_queue *q)
 /* The gates are closed, so no idle command goes away. */
 static bool ublk_session_can_notify(struct ublk_device *dev, const struct ublk_session *s)
 {
-	/* A dead one need not be. */
+	/* A dead one need not be asked. */
 	if (READ_ONCE(s->state) >= UBLK_SESSION_DEAD)
 		return true;
 	for (unsigned int i = 0; i < dev->nr_queues; i++)
@@ -110,7 +111,7 @@ static int ublk_dev_quiesce_op(struct ublk_device *dev, struct ublk_op *op)
  * server closes ublkcN, the next one may come.
  *
  * Context: may sleep.
- * Return: 0, also if there is no server that would have to be told; -EOPNOTSUPP
+ * Return: 0, also if there is no server that would have to leave; -EOPNOTSUPP
  * without UBLK_F_QUIESCE; -ENODEV without a disk; -EBUSY at the timeout, or if
  * another op has to run meanwhile; -EINTR; -ENOMEM. Nothing has changed after an
  * error.

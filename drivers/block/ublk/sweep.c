@@ -90,8 +90,8 @@ static void ublk_queue_sweep(struct ublk_queue *q)
 
 /*
  * A request that waits for others has to be on its way before any command is handed
- * back: a server that is told to go may do so at once. Whoever is pushing, as task work
- * does, too, is in a read-side section.
+ * back: a server that is asked to leave may do so at once. Whoever is pushing, as task
+ * work does, too, is in a read-side section.
  */
 static void ublk_dev_push_waiting(struct ublk_device *dev)
 {
