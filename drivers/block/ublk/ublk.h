@@ -5,7 +5,7 @@
  *
  *   ublk_drv -> ctrl -> dev, quiesce -> char -> disk, ucopy -> state -> sweep
  *   -> batch_cmd -> batch_fetch -> batch_fifo -> submit -> coalesce, io
- *   -> session, reg -> desc, finish, params -> shmem, zoned, integrity -> copy, op
+ *   -> session, reg -> desc, finish, params -> shmem, zoned, integrity -> copy, op, info
  *
  * Four ways lead back. The block layer's timeouts are for sweep, fetch commands are
  * woken for batch_fetch, and requests that have waited are pushed for coalesce and io,
@@ -78,6 +78,9 @@
 #include <uapi/linux/ublk_cmd.h>
 
 #define UBLK_MAX_DEVICES	BIT(MINORBITS)
+
+/* ADD_DEV: any id; in a device: none yet. */
+#define UBLK_ID_AUTO		U32_MAX
 
 /* The features that work; GET_FEATURES answers this. */
 #define UBLK_FEATURES		(UBLK_F_SUPPORT_ZERO_COPY |		\
@@ -557,6 +560,11 @@ extern struct miscdevice ublk_misc;
 
 /* ctrl.c */
 int ublk_ctrl_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
+
+/* info.c */
+int ublk_info_check(const struct ublksrv_ctrl_dev_info *info, u32 header_id,
+		    bool privileged);
+void ublk_info_grant(struct ublksrv_ctrl_dev_info *info, bool privileged);
 
 /* dev.c */
 extern unsigned int ublk_max_unprivileged;

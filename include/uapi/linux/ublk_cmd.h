@@ -272,7 +272,7 @@
  *
  * Errors: -ENODEV without a disk; -EINVAL for a zoned device, size 0, a size
  * that is no multiple of the logical block, or one of 2^63 bytes or more;
- * -EINTR; -ENOMEM. After an error the disk has its old size.
+ * -EINTR; -ENOMEM. After any of them but -EINTR the disk has its old size.
  */
 #define UBLK_U_CMD_UPDATE_SIZE		\
 	_IOWR('u', 0x15, struct ublksrv_ctrl_cmd)
