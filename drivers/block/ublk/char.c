@@ -7,8 +7,8 @@
  * process may be known to be dead, because the last thread closes its files; the
  * release can be a long way off then, behind an unmount that waits for this very
  * disk. In both cases the gates are closed, a grace period lets those through
- * who saw them open, and a sweep ends what the server owned. Neither of them
- * waits for I/O. What has to wait, the removal of the disk, is an op.
+ * who saw them open, if there can be any, and a sweep ends what the server owned.
+ * Neither of them waits for I/O. What has to wait, the removal of the disk, is an op.
  */
 #include <linux/fs.h>
 #include <linux/mm.h>
@@ -84,13 +84,21 @@ static int ublk_ch_open(struct inode *inode, struct file *file)
 
 /*
  * Can there be a request that saw a gate of this session open? A DEAD device has none
- * left, and START_DEV refuses a session that has to go. Without one, nobody waits for
- * a dead server, and a released one can be swept at once.
+ * left, and START_DEV refuses a session that has to go.
  */
 static bool ublk_session_may_owe(struct ublk_session *s)
 {
 	guard(spinlock)(&s->dev->lock);
 	return s->dev->state != UBLK_S_DEV_DEAD;
+}
+
+/* Sweep when those who saw the gates open are through. */
+static void ublk_session_queue_sweep(struct ublk_session *s, struct rcu_work *sweep)
+{
+	if (ublk_session_may_owe(s))
+		queue_rcu_work(ublk_sweep_wq, sweep);
+	else
+		queue_work(ublk_sweep_wq, &sweep->work);
 }
 
 /*
@@ -116,9 +124,8 @@ static int ublk_ch_flush(struct file *file, fl_owner_t id)
 {
 	struct ublk_session *s = file->private_data;
 
-	if (ublk_server_dies(s) && ublk_session_advance(s, UBLK_SESSION_DEAD) &&
-	    ublk_session_may_owe(s))
-		queue_rcu_work(ublk_sweep_wq, &s->dead_work);
+	if (ublk_server_dies(s) && ublk_session_advance(s, UBLK_SESSION_DEAD))
+		ublk_session_queue_sweep(s, &s->dead_work);
 	return 0;
 }
 
@@ -134,10 +141,7 @@ static int ublk_ch_release(struct inode *inode, struct file *file)
 	struct ublk_session *s = file->private_data;
 
 	ublk_session_advance(s, UBLK_SESSION_RELEASED);
-	if (ublk_session_may_owe(s))
-		queue_rcu_work(ublk_sweep_wq, &s->release_work);
-	else
-		queue_work(ublk_sweep_wq, &s->release_work.work);
+	ublk_session_queue_sweep(s, &s->release_work);
 	return 0;
 }
 

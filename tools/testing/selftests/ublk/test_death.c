@@ -5,6 +5,7 @@
  */
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "fixture.h"
@@ -250,6 +251,57 @@ TEST_F(driver, start_for_a_dead_server_ends_although_its_node_is_held)
 	ret = td_ctl(td, UBLK_U_CMD_START_DEV, server);
 	EXPECT_TRUE(ret < 0 && ret != -ETIME) TH_LOG("START: %d", ret);
 	EXPECT_EQ(0, kill(heir, SIGKILL));
+}
+
+struct sharer {
+	struct testdev *td;
+	int *ring_fd;		/* in memory of both processes */
+};
+
+/* The device of the test is in such memory, too, but its mappings are not. */
+static int fetch_and_tell(void *arg)
+{
+	const struct sharer *sharer = arg;
+	struct testdev td = *sharer->td;
+
+	if (td_attach(&td) || td_fetch_all(&td))
+		return -EIO;
+	*sharer->ring_fd = td.ring.ring_fd;
+	return 0;
+}
+
+/* The pid of a server that serves no disk yet; *@ring is its ring, in our hands, too. */
+static pid_t spawn_and_share_ring(struct testdev *td, int *ring)
+{
+	struct sharer sharer = { .td = td };
+	pid_t pid;
+	int fd;
+
+	sharer.ring_fd = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid = td_keep_child(fetch_and_tell, &sharer);
+	if (pid < 0)
+		return pid;
+	fd = syscall(SYS_pidfd_open, pid, 0);
+	*ring = syscall(SYS_pidfd_getfd, fd, *sharer.ring_fd, 0);
+	close(fd);
+	return *ring < 0 ? -errno : pid;
+}
+
+/* The ring keeps its commands, and they keep the node. */
+TEST_F(driver, device_can_be_deleted_while_the_ring_of_its_dead_server_lives)
+{
+	struct testdev *td = &self->td;
+	pid_t server;
+	int ring;
+
+	ASSERT_EQ(0, td_add(td));
+	server = spawn_and_share_ring(td, &ring);
+	ASSERT_LT(0, server);
+	ASSERT_EQ(0, kill(server, SIGKILL));
+	ASSERT_EQ(-EINTR, td_wait_exit(server, TD_DEADLINE_MS));
+	EXPECT_EQ(0, td_ctl(td, UBLK_U_CMD_DEL_DEV, 0));
+	close(ring);
 }
 
 /* -- a server that closes and lives on ------------------------------------- */
