@@ -17,8 +17,8 @@
 #include <trace/events/ublk.h>
 
 /*
- * Ops. They may wait for I/O, so each device that is stuck costs a worker: no limit below
- * the largest. Freeing memory never needs them.
+ * Ops, and the end of devices. They may wait for I/O, so each device that is stuck costs
+ * a worker: no limit below the largest. Memory reclaim never waits for them.
  */
 struct workqueue_struct *ublk_op_wq;
 

@@ -20,7 +20,10 @@
 
 #include "slot.h"
 
-/* Devices added without privilege that may exist at a time. */
+/*
+ * Devices added without privilege that may exist at a time. A deleted one does not count,
+ * although its tag set may need a grace period more to go.
+ */
 unsigned int ublk_max_unprivileged = 64;
 
 static atomic_t ublk_nr_unprivileged = ATOMIC_INIT(0);
@@ -283,18 +286,25 @@ static struct ublk_device *ublk_dev_alloc(const struct ublksrv_ctrl_dev_info *in
 	return dev;
 }
 
-/* That of a device which cannot be found any more, but has its id still; or NULL. */
-static struct ublk_tombstone *ublk_id_tombstone(u32 id)
+/*
+ * Reserve an id, or name who has to be waited for first: a device that cannot be found
+ * any more, but has its id still.
+ */
+static int ublk_id_try_insert(u32 id, struct ublk_tombstone **t)
 {
-	struct ublk_tombstone *t = NULL;
 	struct ublk_device *dev;
+	int ret;
 
+	*t = NULL;
 	xa_lock(&ublk_ids);
-	dev = xa_load(&ublk_ids, id);
-	if (dev && !kref_read(&dev->dev.kobj.kref))
-		t = ublk_tombstone_get(dev);
+	ret = __xa_insert(&ublk_ids, id, NULL, GFP_KERNEL);
+	if (ret == -EBUSY) {
+		dev = xa_load(&ublk_ids, id);
+		if (dev && !kref_read(&dev->dev.kobj.kref))
+			*t = ublk_tombstone_get(dev);
+	}
 	xa_unlock(&ublk_ids);
-	return t;
+	return ret;
 }
 
 /*
@@ -306,10 +316,7 @@ static int ublk_id_insert(u32 id)
 	struct ublk_tombstone *t;
 	int ret;
 
-	while ((ret = xa_insert(&ublk_ids, id, NULL, GFP_KERNEL)) == -EBUSY) {
-		t = ublk_id_tombstone(id);
-		if (!t)
-			break;
+	while ((ret = ublk_id_try_insert(id, &t)) && t) {
 		wait_for_completion(&t->gone);
 		ublk_tombstone_put(t);
 	}

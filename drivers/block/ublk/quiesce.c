@@ -113,8 +113,8 @@ static int ublk_dev_quiesce_op(struct ublk_device *dev, struct ublk_op *op)
  * Context: may sleep.
  * Return: 0, also if there is no server that would have to leave; -EOPNOTSUPP
  * without UBLK_F_QUIESCE; -ENODEV without a disk; -EBUSY at the timeout, or if
- * another op has to run meanwhile; -EINTR; -ENOMEM. Nothing has changed after an
- * error.
+ * another op has to run meanwhile; -ENOMEM; nothing has changed then. -EINTR: the
+ * caller was killed, the server may be leaving.
  */
 int ublk_dev_quiesce(struct ublk_device *dev, u64 timeout_ms)
 {

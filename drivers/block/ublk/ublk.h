@@ -409,7 +409,7 @@ struct ublk_session {
 
 /**
  * struct ublk_tombstone - tells waiters that a device's id is free
- * @ref:	one for the device, one for each DEL that waits
+ * @ref:	one for the device, one for each DEL_DEV or ADD_DEV that waits
  * @gone:	completed when the device is
  */
 struct ublk_tombstone {

@@ -289,8 +289,8 @@
  *
  * Errors: -EOPNOTSUPP without UBLK_F_QUIESCE; -ENODEV without a disk; -EBUSY
  * when the time is up or another command needs its turn; -EINTR; -ENOMEM. After
- * an error the device is as before. On an unprivileged device 30 seconds are
- * the most, and what 0 stands for.
+ * any of them but -EINTR the device is as before. On an unprivileged device 30
+ * seconds are the most, and what 0 stands for.
  *
  * A disk without a server stays as it is. If the next one has opened
  * /dev/ublkcN, it is asked to leave like one that serves: its idle fetch
