@@ -293,6 +293,7 @@ void ublk_zoned_describe(const struct request *rq, struct ublksrv_io_desc *desc)
  */
 bool ublk_zoned_take_append(struct request *rq, s32 result, u64 lba)
 {
+	sector_t end = get_capacity(rq->q->disk);
 	u64 offset = lba - blk_rq_pos(rq);
 
 	if (result && result != blk_rq_bytes(rq))
@@ -301,8 +302,8 @@ bool ublk_zoned_take_append(struct request *rq, s32 result, u64 lba)
 	    offset > rq->q->limits.chunk_sectors - blk_rq_sectors(rq) ||
 	    !IS_ALIGNED(offset, queue_logical_block_size(rq->q) >> SECTOR_SHIFT))
 		return false;
-	/* The last zone may be a smaller one. */
-	if (lba + blk_rq_sectors(rq) > get_capacity(rq->q->disk))
+	/* The last zone may be a smaller one. A disk that is being removed ends at 0. */
+	if (end && lba + blk_rq_sectors(rq) > end)
 		return false;
 	rq->__sector = lba;
 	return true;

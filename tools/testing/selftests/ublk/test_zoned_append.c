@@ -247,6 +247,20 @@ TEST_F(target, append_is_done_only_if_all_of_it_is_in_its_zone)
 	}
 }
 
+TEST_F(target, append_in_hand_succeeds_while_the_disk_goes)
+{
+	struct testdev *td = &self->td;
+	struct tz_call call;
+	struct td_req req;
+
+	ASSERT_EQ(0, append_arrived(td, self->nvme.node, &call, &req,
+				    td_page_buf(BYTES, 1)));
+	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_STOP_DEV, 0));
+	answer_at(td, &req, BYTES, req.start);
+	EXPECT_EQ(0, tz_wait(td, &call));
+	EXPECT_EQ(0, td_ctl_wait(td));
+}
+
 /* -- the zoned target of the library --------------------------------------- */
 
 #define JOBS		4
