@@ -53,6 +53,8 @@ static size_t ublk_report_size(const struct queue_limits *lim, unsigned int nr_z
 	u64 segment = min3((u64)lim->max_segment_size, PAGE_SIZE,
 			   min(lim->seg_boundary_mask, PAGE_SIZE - 1) + 1);
 
+	/* Segments of other sizes would not fill what is between two boundaries. */
+	segment = rounddown_pow_of_two(segment);
 	size = min(PAGE_ALIGN(size), lim->max_segments * segment);
 	return min(size, round_down((u64)lim->max_hw_sectors << SECTOR_SHIFT, segment));
 }
