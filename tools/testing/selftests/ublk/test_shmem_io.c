@@ -123,7 +123,7 @@ TEST_F(live, part_of_a_file_is_a_buffer)
 	EXPECT_EQ(0, write_is_copied(td, sh.client + 8 * PAGE - 512, 1024));
 }
 
-#define SCATTERED	2048U
+#define SCATTERED	512U
 
 /* The pages of a buffer may be anywhere: here, each is by itself. */
 TEST_F(live, scattered_pages_are_one_buffer)
