@@ -8,6 +8,8 @@
 
 #include "fixture.h"
 
+#define LARGEST_DISK	((1ULL << 54) - 1)	/* sectors: 8 EiB, but for one */
+
 TD_FIXTURE(added, td_add);
 TD_FIXTURE(live, td_go_live);
 
@@ -90,11 +92,28 @@ GOOD(max_sectors_one_page, p->basic.max_sectors = 8);
 BAD(max_sectors_above_the_buffer,
 	p->basic.max_sectors = (TD_BUF_BYTES >> 9) + 1);
 GOOD(capacity_0, p->basic.dev_sectors = 0);
+GOOD(capacity_largest, p->basic.dev_sectors = LARGEST_DISK);
+BAD(capacity_beyond_the_largest, p->basic.dev_sectors = LARGEST_DISK + 1);
+BAD(capacity_all_ones, p->basic.dev_sectors = -1);
+GOOD(chunk_of_any_length, p->basic.chunk_sectors = 3);
+GOOD(chunk_largest, p->basic.chunk_sectors = -1);
+GOOD(virt_boundary_1, p->basic.virt_boundary_mask = 1);
+GOOD(virt_boundary_largest, p->basic.virt_boundary_mask = -1);
+BAD(virt_boundary_2, p->basic.virt_boundary_mask = 2);
+BAD(virt_boundary_topmost, p->basic.virt_boundary_mask = 1ULL << 63);
+GOOD(unknown_attributes, p->basic.attrs = -1);
 BAD(no_basic_type, p->types = 0; with_discard(p));
 BAD(no_type, p->types = 0);
 GOOD(unknown_type_beside_basic, p->types |= 1U << 15);
 BAD(devt_type, p->types |= UBLK_PARAM_TYPE_DEVT);
 GOOD(discard, with_discard(p));
+GOOD(discard_granularity_1, with_discard(p);
+	p->discard.discard_granularity = 1);
+GOOD(discard_of_all_at_once, with_discard(p);
+	p->discard.max_discard_sectors = -1;
+	p->discard.max_write_zeroes_sectors = -1);
+GOOD(discard_aligned_anyhow, with_discard(p);
+	p->discard.discard_alignment = -1);
 BAD(discard_granularity_0, with_discard(p);
 	p->discard.discard_granularity = 0);
 BAD(discard_segments_0, with_discard(p);
@@ -111,15 +130,23 @@ BAD(integrity_without_the_feature,
 	p->types |= UBLK_PARAM_TYPE_INTEGRITY;
 	p->integrity.metadata_size = 8);
 GOOD(dma_align_0, with_dma(p, 0));
+GOOD(dma_align_1, with_dma(p, 1));
+BAD(dma_align_2, with_dma(p, 2));
 GOOD(dma_align_511, with_dma(p, 511));
 GOOD(dma_align_4095, with_dma(p, 4095));
 BAD(dma_align_512, with_dma(p, 512));
 BAD(dma_align_8191, with_dma(p, 8191));
 BAD(dma_align_all_ones, with_dma(p, -1));
 GOOD(segment, with_segment(p, 4095, 4096));
+GOOD(segment_boundary_largest, with_segment(p, -1ULL >> 1, 4096));
+GOOD(segment_size_largest, with_segment(p, 4095, -1));
+GOOD(segments_0, with_segment(p, 4095, 4096); p->seg.max_segments = 0);
+GOOD(segments_65535, with_segment(p, 4095, 4096); p->seg.max_segments = -1);
+BAD(segment_boundary_0, with_segment(p, 0, 4096));
 BAD(segment_boundary_odd, with_segment(p, 4096, 4096));
 BAD(segment_boundary_small, with_segment(p, 2047, 4096));
 BAD(segment_boundary_all_ones, with_segment(p, -1, 4096));
+BAD(segment_size_0, with_segment(p, 4095, 0));
 BAD(segment_size_small, with_segment(p, 4095, 4095));
 
 TEST_F(good, set_takes_it)
@@ -176,6 +203,13 @@ ODD(capacity, p->basic.logical_bs_shift = p->basic.physical_bs_shift = 12;
 	p->basic.dev_sectors = 4097);
 ODD(chunk, p->basic.logical_bs_shift = p->basic.physical_bs_shift = 12;
 	p->basic.chunk_sectors = 9);
+ODD(chunk_below_a_block, p->basic.logical_bs_shift = p->basic.physical_bs_shift = 12;
+	p->basic.chunk_sectors = 7);
+
+GOOD(chunk_of_4k, p->basic.logical_bs_shift = p->basic.physical_bs_shift = 12;
+	p->basic.chunk_sectors = 8);
+GOOD(capacity_of_4k, p->basic.logical_bs_shift = p->basic.physical_bs_shift = 12;
+	p->basic.dev_sectors = 8);
 
 TEST_F(odd, set_refuses_the_value)
 {
@@ -190,6 +224,18 @@ TEST_F(odd, set_refuses_the_value)
 TEST_F(added, set_refuses_a_buffer_of_a_bare_header)
 {
 	EXPECT_EQ(-EINVAL, set_len(&self->td, &self->td.params, 8));
+}
+
+/* One byte more; the structure in there names its own length all the same. */
+TEST_F(added, set_takes_a_buffer_of_9_bytes)
+{
+	struct testdev *td = &self->td;
+
+	ASSERT_EQ(0, td_set_params(td));
+	td->params.len = 9;
+	EXPECT_EQ(0, set_len(td, &td->params, 9));
+	td->params.len = 10;
+	EXPECT_EQ(-EINVAL, set_len(td, &td->params, 9));
 }
 
 TEST_F(added, set_refuses_a_null_buffer)
@@ -246,6 +292,15 @@ TEST_F(added, set_fails_if_the_structure_faults_after_its_header)
 TEST_F(added, get_refuses_a_buffer_of_a_bare_header)
 {
 	EXPECT_EQ(-EINVAL, get_len(&self->td, &self->td.params, 8));
+}
+
+TEST_F(added, get_takes_a_buffer_of_9_bytes)
+{
+	struct ublk_params p = { .len = 9 };
+
+	ASSERT_EQ(0, td_set_params(&self->td));
+	ASSERT_EQ(0, get_len(&self->td, &p, 9));
+	EXPECT_EQ(UBLK_PARAM_TYPE_BASIC | UBLK_PARAM_TYPE_DEVT, p.types);
 }
 
 TEST_F(added, get_refuses_a_null_buffer)

@@ -114,10 +114,13 @@ static void without_capacity(struct ublk_params *p)
 }
 
 /* The block layer cannot have more than there are bytes in one kmalloc(). */
-static void many_zones(struct ublk_params *p, unsigned int shift)
+#define MOST_ZONES	((4U << 20) - 1)
+#define MOST_OPEN	((4U << 20) / sizeof(void *))
+
+static void many_zones(struct ublk_params *p, __u64 nr)
 {
 	p->basic.chunk_sectors = 1;
-	p->basic.dev_sectors = 1ULL << shift;
+	p->basic.dev_sectors = nr;
 }
 
 GOOD(unchanged, (void)p);
@@ -130,6 +133,7 @@ BAD(zone_size_below_a_block, p->basic.chunk_sectors = 4;
 	p->basic.physical_bs_shift = 12);
 BAD(zone_size_2_terabytes, p->basic.chunk_sectors = 1U << 31);
 BAD(append_0, p->zoned.max_zone_append_sectors = 0);
+GOOD(append_of_a_sector, p->zoned.max_zone_append_sectors = 1);
 GOOD(append_larger_than_a_zone, p->zoned.max_zone_append_sectors = -1);
 GOOD(open_all, p->zoned.max_open_zones = TZ_NR);
 BAD(open_one_too_many, p->zoned.max_open_zones = TZ_NR + 1);
@@ -139,12 +143,17 @@ GOOD(smaller_last_zone, p->basic.dev_sectors -= TZ_SECTORS / 2);
 BAD(smaller_last_zone_does_not_count,
 	p->basic.dev_sectors -= TZ_SECTORS / 2;
 	p->zoned.max_open_zones = TZ_NR);
-GOOD(many_zones, many_zones(p, 21));
-BAD(too_many_zones, many_zones(p, 22));
-BAD(too_many_open_zones, many_zones(p, 21);
-	p->zoned.max_open_zones = 1 << 20);
-BAD(too_many_active_zones, many_zones(p, 21);
-	p->zoned.max_active_zones = 1 << 20);
+GOOD(most_zones, many_zones(p, MOST_ZONES));
+BAD(too_many_zones, many_zones(p, MOST_ZONES + 1));
+BAD(far_too_many_zones, many_zones(p, 1ULL << 33));
+GOOD(most_open_zones, many_zones(p, MOST_ZONES);
+	p->zoned.max_open_zones = MOST_OPEN);
+BAD(too_many_open_zones, many_zones(p, MOST_ZONES);
+	p->zoned.max_open_zones = MOST_OPEN + 1);
+GOOD(most_active_zones, many_zones(p, MOST_ZONES);
+	p->zoned.max_active_zones = MOST_OPEN);
+BAD(too_many_active_zones, many_zones(p, MOST_ZONES);
+	p->zoned.max_active_zones = MOST_OPEN + 1);
 GOOD(capacity_0, without_capacity(p));
 BAD(capacity_0_with_an_open_zone, without_capacity(p);
 	p->zoned.max_open_zones = 1);

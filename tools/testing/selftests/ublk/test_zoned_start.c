@@ -292,8 +292,8 @@ ANSWER(last_zone_beyond_the_end, zones[TZ_NR - 1].len = TZ_SECTORS * 2);
 ANSWER(zone_far_away, zones[20].start = ~0ULL << 20);
 ANSWER(no_capacity, zones[20].capacity = 0);
 ANSWER(capacity_beyond_the_zone, zones[20].capacity = TZ_SECTORS + 1);
-ANSWER(write_pointer_before_the_zone, open_at(&zones[20], -8));
-ANSWER(write_pointer_behind_the_zone, open_at(&zones[20], TZ_SECTORS + 8));
+ANSWER(write_pointer_before_the_zone, open_at(&zones[20], -1));
+ANSWER(write_pointer_behind_the_zone, open_at(&zones[20], TZ_SECTORS + 1));
 ANSWER(write_pointer_far_away, open_at(&zones[20], (1LL << 32) + 8));
 ANSWER(unknown_type, zones[20].type = 99);
 ANSWER(unknown_condition, zones[20].cond = 99);
@@ -313,6 +313,27 @@ TEST_F(answer, start_fails_and_can_be_repeated)
 	EXPECT_EQ(UBLK_S_DEV_DEAD, td_state(td));
 	tz_hold = false;
 	EXPECT_EQ(0, td_start(td));
+}
+
+/* The first place and the one behind the last, in each condition that has one. */
+TEST_F(starting, write_pointers_may_be_at_both_ends_of_their_zones)
+{
+	static const __u8 conds[] = {
+		BLK_ZONE_COND_IMP_OPEN, BLK_ZONE_COND_EXP_OPEN, BLK_ZONE_COND_CLOSED,
+	};
+	struct testdev *td = &self->td;
+	struct td_req req;
+	unsigned int i;
+
+	ASSERT_EQ(0, td_next(td, &req));
+	for (i = 0; i < 2 * ARRAY_SIZE(conds); i++) {
+		struct blk_zone *zone = &tz_zones[TZ_CONVENTIONAL + i];
+
+		open_at(zone, i % 2 ? TZ_SECTORS : 0);
+		zone->cond = conds[i / 2];
+	}
+	tz_tell(td, &req, tz_zones, TZ_NR);
+	EXPECT_EQ(0, td_ctl_wait(td));
 }
 
 TEST_F(starting, start_fails_after_an_answer_without_zones)
