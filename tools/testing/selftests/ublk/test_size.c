@@ -113,6 +113,24 @@ TEST_F(blocks_of_4k, resize_off_the_block_is_refused)
 	EXPECT_EQ(TD_SIZE >> 9, disk_sectors(&self->td));
 }
 
+/* 8 EiB, but for a sector. */
+TEST_F(live, resize_ends_where_sizes_in_bytes_do)
+{
+	__u64 largest = (1ULL << 54) - 1;
+
+	EXPECT_EQ(-EINVAL, resize(&self->td, largest + 1));
+	EXPECT_EQ(-EINVAL, resize(&self->td, -1));
+	EXPECT_EQ(TD_SIZE >> 9, disk_sectors(&self->td));
+	ASSERT_EQ(0, resize(&self->td, largest));
+	EXPECT_EQ(largest, disk_sectors(&self->td));
+}
+
+TEST_F(blocks_of_4k, resize_to_a_single_block_works)
+{
+	ASSERT_EQ(0, resize(&self->td, 8));
+	EXPECT_EQ(8, disk_sectors(&self->td));
+}
+
 TEST_F(live, resize_needs_a_capability)
 {
 	ASSERT_EQ(0, setresuid(65534, 65534, 65534));
@@ -182,6 +200,46 @@ TEST_F(live, resize_to_the_same_size_sends_no_uevent)
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, resize(&self->td, TD_SIZE >> 9));
 	EXPECT_FALSE(saw_resize(&self->td, fd, 200));
+}
+
+FIXTURE(in_use)
+{
+	struct testdev td;
+};
+
+FIXTURE_VARIANT(in_use)
+{
+	__u64 size;
+};
+
+TD_FIXTURE_OPS(in_use, td_go_live);
+
+FIXTURE_VARIANT_ADD(in_use, growing) { .size = 2 * TD_SIZE };
+FIXTURE_VARIANT_ADD(in_use, shrinking) { .size = TD_AREA_END };
+
+/* The event does not wait for the request, nor does the new end of the disk. */
+TEST_F(in_use, disk_is_resized_and_says_so)
+{
+	struct testdev *td = &self->td;
+	void *buf = td_page_buf(4096, 1);
+	int fd = open_uevents(), client, last;
+	struct td_req req, end;
+
+	ASSERT_LE(0, fd);
+	client = td_write_arrived(td, &req, buf, 4096);
+	ASSERT_LE(0, client);
+	ASSERT_EQ(0, resize(td, variant->size >> 9));
+	EXPECT_TRUE(saw_resize(td, fd, TD_DEADLINE_MS));
+	EXPECT_EQ(variant->size >> 9, disk_sectors(td));
+
+	last = td_write(td, buf, 4096, variant->size - 4096, 0);
+	ASSERT_EQ(0, td_next(td, &end));
+	EXPECT_EQ((variant->size - 4096) >> 9, end.start);
+	td_answer(td, &end, 4096);
+	EXPECT_EQ(4096, td_wait(td, last));
+	EXPECT_EQ(-ENOSPC, td_wait(td, td_write(td, buf, 4096, variant->size, 0)));
+	td_answer(td, &req, 4096);
+	EXPECT_EQ(4096, td_wait(td, client));
 }
 
 TEST_HARNESS_MAIN
