@@ -232,6 +232,16 @@ void pi_reset(struct pi_disk *d)
 			pi_ref_at(d->format, TD_AREA));
 }
 
+void pi_flip(const struct pi_disk *d, void *meta, struct pi_tuple bits)
+{
+	struct pi_tuple tuple = pi_get(d->format, meta, d->intervals - 1);
+
+	tuple.guard ^= bits.guard;
+	tuple.app ^= bits.app;
+	tuple.ref ^= bits.ref;
+	pi_put(d->format, meta, d->intervals - 1, tuple);
+}
+
 int pi_serve_read(struct pi_disk *d, const struct td_req *req, int client)
 {
 	if (td_bring(&d->td, req, d->data, PI_LEN, 0) != PI_LEN)

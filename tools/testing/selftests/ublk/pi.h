@@ -64,6 +64,8 @@ void pi_reset(struct pi_disk *d);
 __u64 pi_ref_at(const struct ublk_param_integrity *format, __u64 offset);
 bool pi_has_csum(const struct ublk_param_integrity *format);
 bool pi_has_ref(const struct ublk_param_integrity *format);
+/* Flips these bits in the last tuple of the metadata for PI_LEN bytes. */
+void pi_flip(const struct pi_disk *d, void *meta, struct pi_tuple bits);
 /* Answers a READ of the area with what is on the disk: the client's result. */
 int pi_serve_read(struct pi_disk *d, const struct td_req *req, int client);
 

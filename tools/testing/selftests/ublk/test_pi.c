@@ -125,16 +125,6 @@ TEST_F(disk, rest_of_a_write_carries_its_own_metadata)
 
 /* -- what is read ---------------------------------------------------------- */
 
-static void change_last(struct pi_disk *d, __u64 guard, __u16 app, __u64 ref)
-{
-	struct pi_tuple tuple = pi_get(d->format, d->meta, d->intervals - 1);
-
-	tuple.guard ^= guard;
-	tuple.app ^= app;
-	tuple.ref ^= ref;
-	pi_put(d->format, d->meta, d->intervals - 1, tuple);
-}
-
 static bool corrupt_nothing(struct pi_disk *d)
 {
 	return false;
@@ -155,14 +145,14 @@ static bool corrupt_last_byte(struct pi_disk *d)
 static bool corrupt_guard(struct pi_disk *d)
 {
 	if (pi_has_csum(d->format))
-		change_last(d, 0x8000, 0, 0);
+		pi_flip(d, d->meta, (struct pi_tuple) { .guard = 0x8000 });
 	return pi_has_csum(d->format);
 }
 
 static bool corrupt_reference(struct pi_disk *d)
 {
 	if (pi_has_csum(d->format))
-		change_last(d, 0, 0, 0x80000000);
+		pi_flip(d, d->meta, (struct pi_tuple) { .ref = 0x80000000 });
 	return pi_has_ref(d->format);
 }
 
@@ -170,7 +160,7 @@ static bool corrupt_reference(struct pi_disk *d)
 static bool change_application(struct pi_disk *d)
 {
 	if (pi_has_csum(d->format))
-		change_last(d, 0, 0x4321, 0);
+		pi_flip(d, d->meta, (struct pi_tuple) { .app = 0x4321 });
 	return false;
 }
 

@@ -263,11 +263,13 @@ static int own_io(struct pi_disk *d, int op, char *buf, char *meta, __u32 len)
 	return td_rw_attr(&d->td, op, buf, PI_LEN, TD_AREA, &pi, ATTR_PI);
 }
 
+#define APP	0x1234	/* that of pi_reset() */
+
 /* The client counts from SEED, the disk from where the data lies. */
 static void make_own(struct pi_disk *d)
 {
 	pi_reset(d);
-	pi_make(d->format, d->data, PI_LEN, d->my_meta, 0x1234, SEED);
+	pi_make(d->format, d->data, PI_LEN, d->my_meta, APP, SEED);
 }
 
 TEST_F(disk, own_metadata_of_a_write_reaches_the_server)
@@ -320,6 +322,76 @@ TEST_F(disk, metadata_of_a_read_reaches_who_asks_for_it)
 	EXPECT_EQ(PI_LEN, pi_serve_read(d, &req, client));
 	EXPECT_EQ(0, memcmp(d->mine, d->data, PI_LEN));
 	EXPECT_EQ(0, memcmp(d->my_meta, expected, d->bytes));
+}
+
+/* What may happen on the way between a client and the disk. */
+static const struct harm {
+	const char *to;
+	char data;		/* bits that are flipped */
+	struct pi_tuple tuple;
+} harms[] = {
+	{ .to = "nothing" },
+	{ .to = "data", .data = 1 },
+	{ .to = "guard", .tuple.guard = 0x8000 },
+	{ .to = "application tag", .tuple.app = 1 },
+	{ .to = "reference tag", .tuple.ref = 0x80000000 },
+};
+
+static bool does_harm(const struct harm *harm)
+{
+	return harm != harms;
+}
+
+/* Is that the metadata that belongs to the data, with references from @ref on? */
+static bool fits(const struct pi_disk *d, const void *data, const void *meta, __u64 ref)
+{
+	char *want = td_page_buf(PI_MAX_META, 0);
+
+	pi_make(d->format, data, PI_LEN, want, APP, ref);
+	return !memcmp(want, meta, d->bytes);
+}
+
+TEST_F(disk, harm_to_a_write_is_seen_by_the_server)
+{
+	struct pi_disk *d = &self->d;
+	char *meta = td_page_buf(PI_MAX_META, 0);
+	const struct harm *harm;
+	struct td_req req;
+	int client, res;
+
+	for (harm = harms; harm < harms + ARRAY_SIZE(harms); harm++) {
+		make_own(d);
+		d->data[PI_LEN - 1] ^= harm->data;
+		pi_flip(d, d->my_meta, harm->tuple);
+		client = own_io(d, IORING_OP_WRITE, d->data, d->my_meta, d->bytes);
+		ASSERT_EQ(0, td_next(&d->td, &req));
+		ASSERT_EQ(PI_LEN, td_take(&d->td, &req, d->mine, PI_LEN, 0));
+		ASSERT_EQ(d->bytes, pi_take(&d->td, &req, meta, PI_MAX_META, 0));
+		res = fits(d, d->mine, meta, pi_ref_at(d->format, TD_AREA)) ?
+		      PI_LEN : -EILSEQ;
+		td_answer(&d->td, &req, res);
+		EXPECT_EQ(does_harm(harm) ? -EILSEQ : PI_LEN, td_wait(&d->td, client))
+			TH_LOG("%s", harm->to);
+	}
+}
+
+TEST_F(disk, harm_to_a_read_is_seen_by_the_client)
+{
+	struct pi_disk *d = &self->d;
+	const struct harm *harm;
+	struct td_req req;
+	int client;
+
+	for (harm = harms; harm < harms + ARRAY_SIZE(harms); harm++) {
+		pi_reset(d);
+		d->data[PI_LEN - 1] ^= harm->data;
+		pi_flip(d, d->meta, harm->tuple);
+		client = own_io(d, IORING_OP_READ, d->mine, d->my_meta, d->bytes);
+		ASSERT_EQ(0, td_next(&d->td, &req));
+		ASSERT_EQ(PI_LEN, pi_serve_read(d, &req, client));
+		EXPECT_EQ(does_harm(harm), !fits(d, d->mine, d->my_meta, SEED))
+			TH_LOG("%s", harm->to);
+	}
 }
 
 /* Tuples then lie across the pages of the client's memory. */
