@@ -10,13 +10,13 @@
 #include <sys/wait.h>
 
 #include "fixture.h"
+#include "testbatch.h"
 #include "testzoned.h"
 
 #define CONFIG		"/sys/kernel/config/nvmet"
 #define NVME_APPEND	0x7d
-#define BLOCK		512U
 #define BYTES		8192U
-#define SECTORS		(BYTES / BLOCK)
+#define SECTORS		(BYTES >> UBLK_SECTOR_SHIFT)
 
 /* $1 is the disk, $2 a name for the subsystem. */
 static const char connect_script[] =
@@ -42,6 +42,7 @@ struct nvme {
 	struct testdev *td;
 	int node;		/* of the namespace; -1 without one */
 	bool connected;
+	__u32 block;
 	char name[32];
 	char dev[32];
 };
@@ -99,6 +100,7 @@ static int connect_disk(struct nvme *nvme, struct testdev *td)
 	int ret;
 
 	nvme->td = td;
+	nvme->block = 1U << td->params.basic.logical_bs_shift;
 	sprintf(nvme->dev, "/dev/ublkb%d", td->id);
 	sprintf(nvme->name, "ublk-test-%d", td->id);
 	nvme->connected = true;
@@ -119,39 +121,77 @@ static void disconnect_disk(struct nvme *nvme)
 
 /* -- what the driver believes ---------------------------------------------- */
 
-FIXTURE(target)
-{
-	struct testdev td;
-	struct nvme nvme;
-};
+#define REQUIRE_TARGET(td, features)					\
+do {									\
+	if (!td_init(td))						\
+		SKIP(return, "no /dev/ublk-control: load ublk_drv");	\
+	REQUIRE_FEATURE(td, UBLK_F_ZONED | (features));			\
+	if (!has_target())						\
+		SKIP(return, "kernel without an NVMe target (nvme-loop)"); \
+} while (0)
 
-FIXTURE_SETUP(target)
-{
-	struct testdev *td = &self->td;
+/* A server by hand. It has to be there when the namespace goes. */
+#define TARGET_FIXTURE(name, features, prepare)				\
+FIXTURE(name)								\
+{									\
+	struct testdev td;						\
+	struct tb tb;							\
+	struct nvme nvme;						\
+};									\
+FIXTURE_SETUP(name)							\
+{									\
+	self->nvme.node = -1;						\
+	REQUIRE_TARGET(&self->td, features);				\
+	ASSERT_EQ(0, prepare(&self->tb, &self->td));			\
+	ASSERT_EQ(0, connect_disk(&self->nvme, &self->td));		\
+}									\
+FIXTURE_TEARDOWN(name)							\
+{									\
+	disconnect_disk(&self->nvme);					\
+	if (self->td.id >= 0)						\
+		td_drop(&self->td);					\
+}
 
-	self->nvme.node = -1;
-	if (!td_init(td))
-		SKIP(return, "no /dev/ublk-control: load ublk_drv");
-	REQUIRE_FEATURE(td, UBLK_F_ZONED);
-	if (!has_target())
-		SKIP(return, "kernel without an NVMe target (nvme-loop)");
+/* NVMe knows no conventional zones. */
+static void init_for_nvme(struct testdev *td)
+{
 	tz_init(td);
-	/* NVMe knows no conventional zones. */
 	for (unsigned int i = 0; i < TZ_CONVENTIONAL; i++) {
 		tz_zones[i].type = BLK_ZONE_TYPE_SEQWRITE_REQ;
 		tz_zones[i].cond = BLK_ZONE_COND_EMPTY;
 	}
-	ASSERT_EQ(0, td_go_live(td));
-	ASSERT_EQ(0, connect_disk(&self->nvme, td));
 }
 
-/* The server has to be there for it. */
-FIXTURE_TEARDOWN(target)
+static int serve_by_tag(struct tb *tb, struct testdev *td)
 {
-	disconnect_disk(&self->nvme);
-	if (self->td.id >= 0)
-		td_drop(&self->td);
+	init_for_nvme(td);
+	return td_go_live(td);
 }
+
+static int serve_blocks_of_4k(struct tb *tb, struct testdev *td)
+{
+	td->params.basic.logical_bs_shift = 12;
+	td->params.basic.physical_bs_shift = 12;
+	return serve_by_tag(tb, td);
+}
+
+static int serve_in_batches(struct tb *tb, struct testdev *td)
+{
+	int ret;
+
+	init_for_nvme(td);
+	ret = tb_attach_prepared(tb, td);
+	if (ret)
+		return ret;
+	tb_fetch(tb, 0);
+	td->batch = tb;
+	ret = td_start(td);
+	return ret ? ret : td_open_disk(td);
+}
+
+TARGET_FIXTURE(target, 0, serve_by_tag);
+TARGET_FIXTURE(blocks_of_4k, 0, serve_blocks_of_4k);
+TARGET_FIXTURE(batch, UBLK_F_BATCH_IO, serve_in_batches);
 
 static struct nvme_passthru_cmd64 *append_cmd(void *data, __u64 sector, __u32 block)
 {
@@ -168,17 +208,33 @@ static struct nvme_passthru_cmd64 *append_cmd(void *data, __u64 sector, __u32 bl
 	return cmd;
 }
 
-/* Sends an append, and waits until the server has it. */
-static int append_arrived(struct testdev *td, int node, struct tz_call *call,
-			  struct td_req *req, void *data)
+static int send_append(struct nvme *nvme, struct tz_call *call, void *data)
 {
+	struct testdev *td = nvme->td;
 	int bdev = td->bdev, ret;
 
-	td->bdev = node;
+	td->bdev = nvme->node;
 	ret = tz_ioctl(td, call, NVME_IOCTL_IO64_CMD,
-		       append_cmd(data, TZ_FIRST * TZ_SECTORS, BLOCK));
+		       append_cmd(data, TZ_FIRST * TZ_SECTORS, nvme->block));
 	td->bdev = bdev;
-	return ret ? ret : td_next(td, req);
+	return ret;
+}
+
+/* Where the client was told that its append has begun, in sectors. */
+static __u64 append_began(const struct nvme *nvme, const struct tz_call *call)
+{
+	const struct nvme_passthru_cmd64 *cmd = call->arg;
+
+	return cmd->result * (nvme->block >> UBLK_SECTOR_SHIFT);
+}
+
+/* Sends an append, and waits until the server has it. */
+static int append_arrived(struct nvme *nvme, struct tz_call *call, struct td_req *req,
+			  void *data)
+{
+	int ret = send_append(nvme, call, data);
+
+	return ret ? ret : td_next(nvme->td, req);
 }
 
 static int answer_at(struct testdev *td, const struct td_req *req, int result,
@@ -195,7 +251,7 @@ TEST_F(target, append_names_its_zone_and_brings_data)
 	struct tz_call call;
 	struct td_req req;
 
-	ASSERT_EQ(0, append_arrived(td, self->nvme.node, &call, &req, data));
+	ASSERT_EQ(0, append_arrived(&self->nvme, &call, &req, data));
 	EXPECT_EQ(UBLK_IO_OP_ZONE_APPEND, req.op);
 	EXPECT_EQ(TZ_FIRST * TZ_SECTORS, req.start);
 	EXPECT_EQ(SECTORS, req.sectors);
@@ -229,21 +285,76 @@ TEST_F(target, append_is_done_only_if_all_of_it_is_in_its_zone)
 {
 	struct testdev *td = &self->td;
 	void *data = td_page_buf(BYTES, 1);
-	struct nvme_passthru_cmd64 *cmd;
 	struct tz_call call;
 	struct td_req req;
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(answers); i++) {
-		ASSERT_EQ(0, append_arrived(td, self->nvme.node, &call, &req, data));
+		ASSERT_EQ(0, append_arrived(&self->nvme, &call, &req, data));
 		ASSERT_EQ(TD_PENDING, answer_at(td, &req, answers[i].result,
 						req.start + answers[i].offset));
 		ASSERT_EQ(answers[i].good, !tz_wait(td, &call))
 			TH_LOG("%s: %d", answers[i].what, call.ret);
-		cmd = call.arg;
 		if (!answers[i].good)
 			continue;
-		ASSERT_EQ(req.start + answers[i].offset, cmd->result);
+		ASSERT_EQ(req.start + answers[i].offset,
+			  append_began(&self->nvme, &call));
+	}
+}
+
+TEST_F(blocks_of_4k, append_that_begins_inside_a_block_fails)
+{
+	void *data = td_page_buf(BYTES, 1);
+	struct testdev *td = &self->td;
+	struct tz_call call;
+	struct td_req req;
+	__u32 offset;
+
+	for (offset = 0; offset <= 9; offset++) {
+		ASSERT_EQ(0, append_arrived(&self->nvme, &call, &req, data));
+		ASSERT_EQ(TD_PENDING, answer_at(td, &req, BYTES, req.start + offset));
+		ASSERT_EQ(offset % 8 == 0, !tz_wait(td, &call))
+			TH_LOG("offset %u: %d", offset, call.ret);
+	}
+}
+
+struct lba_elem {
+	struct ublk_elem_header header;
+	__u64 lba;
+};
+
+/* The answer to an append, with the sector or as if there were no room for it. */
+static int commit_append(struct tb *tb, __u16 tag, bool with_lba, __u64 lba)
+{
+	struct lba_elem elem = {
+		.header = { .tag = tag, .result = BYTES }, .lba = lba,
+	};
+	struct ublk_batch_io args = {
+		.flags = with_lba ? UBLK_BATCH_F_HAS_ZONE_LBA : 0,
+		.nr_elem = 1,
+		.elem_bytes = with_lba ? sizeof(elem) : sizeof(elem.header),
+	};
+
+	return tb_run(tb, UBLK_U_IO_COMMIT_IO_CMDS, &args, &elem);
+}
+
+TEST_F(batch, append_needs_an_answer_with_its_sector)
+{
+	const __u64 lba = TZ_FIRST * TZ_SECTORS + 8;
+	void *data = td_page_buf(BYTES, 1);
+	struct nvme *nvme = &self->nvme;
+	struct tb *tb = &self->tb;
+	struct tz_call call;
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		bool with_lba = i % 2;
+
+		ASSERT_EQ(0, send_append(nvme, &call, data));
+		ASSERT_EQ(0, tb_wait_tags(tb, 1));
+		ASSERT_LT(0, commit_append(tb, tb->tags[--tb->nr_tags], with_lba, lba));
+		ASSERT_EQ(with_lba, !tz_wait(&self->td, &call));
+		ASSERT_EQ(lba, with_lba ? append_began(nvme, &call) : lba);
 	}
 }
 
@@ -253,8 +364,7 @@ TEST_F(target, append_in_hand_succeeds_while_the_disk_goes)
 	struct tz_call call;
 	struct td_req req;
 
-	ASSERT_EQ(0, append_arrived(td, self->nvme.node, &call, &req,
-				    td_page_buf(BYTES, 1)));
+	ASSERT_EQ(0, append_arrived(&self->nvme, &call, &req, td_page_buf(BYTES, 1)));
 	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_STOP_DEV, 0));
 	answer_at(td, &req, BYTES, req.start);
 	EXPECT_EQ(0, tz_wait(td, &call));
@@ -293,11 +403,7 @@ FIXTURE_SETUP(served)
 	struct ublk_options opts;
 
 	self->nvme.node = -1;
-	if (!td_init(td))
-		SKIP(return, "no /dev/ublk-control: load ublk_drv");
-	REQUIRE_FEATURE(td, UBLK_F_ZONED | variant->flags);
-	if (!has_target())
-		SKIP(return, "kernel without an NVMe target (nvme-loop)");
+	REQUIRE_TARGET(td, variant->flags);
 	ublk_options_init(&opts);
 	opts.target = &ublk_zoned_target;
 	opts.size = TD_SIZE;

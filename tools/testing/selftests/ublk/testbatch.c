@@ -210,16 +210,21 @@ static struct ublk_batch_io elem_args(struct tb *tb, __u16 queue, __u16 nr)
 	};
 }
 
-static void answer_side(struct tb *tb, __u16 queue, __u16 tag)
+void tb_answer_aside(struct tb *tb, __u16 queue, __u16 tag, int result)
 {
-	const struct ublksrv_io_desc *d = td_desc(tb->td, queue, tag);
-	__u32 bytes = d->nr_sectors << UBLK_SECTOR_SHIFT;
-	struct tb_elem elem = tb_elem(tb, queue, tag, bytes);
+	struct tb_elem elem = tb_elem(tb, queue, tag, result);
 	struct ublk_batch_io args = elem_args(tb, queue, 1);
 
-	memset(td_buf(tb->td, queue, tag), 0, bytes);
 	/* Runs before the submission returns, so @elem may be local. */
 	send_cmd(tb, UBLK_U_IO_COMMIT_IO_CMDS, &args, &elem, 0, UD_SIDE);
+}
+
+static void answer_side(struct tb *tb, __u16 queue, __u16 tag)
+{
+	__u32 bytes = td_desc(tb->td, queue, tag)->nr_sectors << UBLK_SECTOR_SHIFT;
+
+	memset(td_buf(tb->td, queue, tag), 0, bytes);
+	tb_answer_aside(tb, queue, tag, bytes);
 }
 
 static void take_report(struct tb *tb, __u16 queue, const struct io_uring_cqe *cqe)
@@ -230,6 +235,8 @@ static void take_report(struct tb *tb, __u16 queue, const struct io_uring_cqe *c
 
 	memcpy(tags, tb->bufs[number], cqe->res);
 	for (i = 0; i < nr; i++) {
+		if (td_is_aside(tb->td, queue, tags[i]))
+			continue;
 		if (is_side(tb, queue, tags[i]))
 			answer_side(tb, queue, tags[i]);
 		else if (tb->nr_tags < TB_MAX_TAGS)

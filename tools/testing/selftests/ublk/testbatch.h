@@ -88,6 +88,8 @@ int tb_round_trip(struct tb *tb, __u16 queue);
 /* Answers one tag, or all that have come, with success. */
 int tb_answer(struct tb *tb, __u16 queue, __u16 tag);
 int tb_answer_all(struct tb *tb, __u16 queue);
+/* That of a request for td->aside: nobody waits for the command. */
+void tb_answer_aside(struct tb *tb, __u16 queue, __u16 tag, int result);
 int tb_wait_client(struct tb *tb, int client);
 /* A control command, while tags are served. */
 int tb_ctl(struct tb *tb, __u32 op, __u64 data);

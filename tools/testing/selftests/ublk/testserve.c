@@ -160,7 +160,7 @@ static void read_request(struct testdev *td, __u16 queue, __u16 tag,
 	};
 }
 
-static bool answer_aside(struct testdev *td, __u16 queue, __u16 tag)
+bool td_is_aside(struct testdev *td, __u16 queue, __u16 tag)
 {
 	struct td_req req;
 
@@ -188,7 +188,7 @@ void td_drain_server(struct testdev *td)
 			continue;
 		t->res = res;
 		t->state = res < 0 ? TD_ENDED : TD_ARRIVED;
-		if (res >= 0 && !answer_aside(td, queue, tag) &&
+		if (res >= 0 && !td_is_aside(td, queue, tag) &&
 		    is_background(td, td_desc(td, queue, tag)))
 			answer_background(td, t, queue, tag);
 	}

@@ -111,6 +111,8 @@ void td_count_try(struct td_racer *r, int ret);
 
 /* For whatever waits: takes what has come, answers what is not for the test. */
 void td_drain_server(struct testdev *td);
+/* Did td->aside take this request? */
+bool td_is_aside(struct testdev *td, __u16 queue, __u16 tag);
 /* Never NULL: what is in a full queue goes first. */
 struct io_uring_sqe *td_next_sqe(struct io_uring *ring);
 

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "testbatch.h"
 #include "testclient.h"
 #include "testhost.h"
 #include "testserve.h"
@@ -81,7 +82,12 @@ int tz_tell(struct testdev *td, const struct td_req *req,
 {
 	int ret = tz_bring(td, req, zones, nr);
 
-	return td_answer(td, req, ret < 0 ? ret : 0);
+	if (ret > 0)
+		ret = 0;
+	if (!td->batch)
+		return td_answer(td, req, ret);
+	tb_answer_aside(td->batch, req->queue, req->tag, ret);
+	return 0;
 }
 
 static bool answer_report(struct testdev *td, const struct td_req *req)
