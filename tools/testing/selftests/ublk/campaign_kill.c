@@ -7,7 +7,9 @@
  * The contents of the disk are in memory that outlives the servers, so at the
  * end of a round the clients read everything once more, and then this process
  * looks for each acknowledged write where the server had to put it. Half of
- * the rounds without clients have somebody send control commands meanwhile.
+ * the rounds without clients have somebody send control commands meanwhile. Before
+ * its clients begin, a disk gets an I/O scheduler, or none, so that deaths meet
+ * requests in there as well.
  *
  * What a round does follows from the seed and the number of the round; when
  * exactly it does it does not.
@@ -58,6 +60,11 @@ static const struct mode {
 #define MODES		((int)ARRAY_SIZE(modes))
 #define PLAIN_RECOVERY	1
 
+/* Where the kernel has no such scheduler, the one before it takes its place. */
+static const char *const schedulers[] = { "none", "mq-deadline", "bfq" };
+
+#define SCHEDULERS	((int)ARRAY_SIZE(schedulers))
+
 struct round {
 	unsigned int number;
 	unsigned int seed;
@@ -66,6 +73,7 @@ struct round {
 	struct ublk_options opts;
 	unsigned int late;	/* see struct camp_server */
 	bool clients;		/* else the first server may die at any stage */
+	int scheduler;		/* of their disk */
 	bool meddle;
 	bool deletes;		/* the server deletes its device itself */
 	unsigned int deaths;	/* that are planned */
@@ -86,6 +94,7 @@ static struct campaign campaign = {
 static struct {
 	unsigned int rounds, recovered, deleted, longest;
 	unsigned int deaths[MODES][DEATHS];
+	unsigned int schedulers[SCHEDULERS];
 	__u64 verified, failed;
 } sum;
 
@@ -119,6 +128,7 @@ static void plan(struct round *r, unsigned int number, __u64 features,
 		r->opts.flags |= UBLK_F_QUIESCE & features;
 	r->late = camp_pick(&r->seed, 4);
 	r->clients = camp_pick(&r->seed, 4);
+	r->scheduler = camp_pick(&r->seed, SCHEDULERS);
 	r->meddle = !r->clients && camp_pick(&r->seed, 2);
 	r->deletes = !r->clients && camp_pick(&r->seed, 2);
 	r->deaths = 1 + camp_pick(&r->seed, MAX_DEATHS);
@@ -253,9 +263,10 @@ static bool complain(const struct round *r, const char *what)
 	const struct ublk_options *o = &r->opts;
 
 	camp_say("round %u: %s", r->number, what);
-	camp_say("that was: mode %s, last death %s, %s%s%s",
+	camp_say("that was: mode %s, last death %s, %s%s%s%s",
 		 modes[r->mode].name, death_names[r->death],
-		 r->clients ? "verified" : "any stage",
+		 r->clients ? "verified with scheduler " : "any stage",
+		 r->clients ? schedulers[r->scheduler] : "",
 		 r->meddle ? ", meddled with" : "",
 		 r->deletes ? ", deletes itself" : "");
 	camp_say("with %u queues, depth %u, %u threads, flags 0x%llx%s",
@@ -299,6 +310,34 @@ static bool await_live(struct round *r, bool must)
 		return complain(r, "the server does not come to an end with its start");
 	r->serves = read(r->report, &c, 1) == 1;
 	return r->serves || !must || complain(r, "the server did not start");
+}
+
+/* In a process of its own: it waits for the I/O that is under way, if only udev's. */
+static void set_scheduler(const struct round *r)
+{
+	char path[64];
+	int i;
+
+	snprintf(path, sizeof(path), "/sys/block/ublkb%u/queue/scheduler", r->id);
+	for (i = r->scheduler; i >= 0; i--)
+		if (!td_write_text(path, schedulers[i]))
+			_exit(i);
+	_exit(SCHEDULERS);
+}
+
+static bool choose_scheduler(struct round *r)
+{
+	pid_t pid = camp_fork();
+	int ret;
+
+	if (!pid)
+		set_scheduler(r);
+	ret = camp_wait_exit(pid, CAMP_LIMIT_MS);
+	if (ret < 0 || ret >= SCHEDULERS)
+		return complain(r, "the disk does not take a scheduler");
+	r->scheduler = ret;
+	sum.schedulers[ret]++;
+	return true;
 }
 
 static void start_clients(struct round *r)
@@ -555,6 +594,7 @@ static bool run_round(struct round *r)
 	memset(io, 0, sizeof(*io));
 	madvise(mem, CAMP_DISK, MADV_REMOVE);
 	good = spawn_server(r, false) && (is_loose(r) || await_live(r, true));
+	good = good && (!r->clients || choose_scheduler(r));
 	if (good && r->clients)
 		start_clients(r);
 	if (good && r->meddle) {
@@ -601,10 +641,21 @@ static void name_deaths(char *buf, size_t len)
 	}
 }
 
+/* "none 10 mq-deadline 20 ..." */
+static void name_schedulers(char *buf, size_t len)
+{
+	size_t at = 0;
+	int i;
+
+	for (i = 0; i < SCHEDULERS; i++)
+		at += snprintf(buf + at, len - at, "%s%s %u", i ? " " : "",
+			       schedulers[i], sum.schedulers[i]);
+}
+
 int main(int argc, char **argv)
 {
 	__u64 begin, told = td_now_ms(), features = 0;
-	char deaths[600];
+	char deaths[600], behind[100];
 	bool good = true;
 	struct round r;
 	int nr_modes;
@@ -617,6 +668,7 @@ int main(int argc, char **argv)
 	if (ublk_ctrl_open(&ctrl))
 		return 1;
 	ublk_get_features(&ctrl, &features);
+	td_load_schedulers();
 	nr_modes = supported_modes(features);
 	r.number = campaign.first;
 	for (; good && camp_goes_on(&campaign, r.number); r.number++) {
@@ -634,9 +686,10 @@ int main(int argc, char **argv)
 	if (!good)
 		camp_show_sleepers();
 	name_deaths(deaths, sizeof(deaths));
+	name_schedulers(behind, sizeof(behind));
 	return camp_end(&campaign, !good,
-			"%u rounds, deaths by %s; %u recovered, %u deleted, %llu blocks verified, %llu failures as they had to be, longest round %u ms",
-			sum.rounds, deaths, sum.recovered, sum.deleted,
+			"%u rounds, deaths by %s; schedulers %s; %u recovered, %u deleted, %llu blocks verified, %llu failures as they had to be, longest round %u ms",
+			sum.rounds, deaths, behind, sum.recovered, sum.deleted,
 			(unsigned long long)sum.verified,
 			(unsigned long long)sum.failed, sum.longest);
 }

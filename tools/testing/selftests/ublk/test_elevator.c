@@ -60,13 +60,10 @@ FIXTURE_VARIANT_ADD(served, in_batches_with_auto_buf) {
 /* What the kernel has besides none; true if there is any. */
 static int list_schedulers(const struct testdev *td, char (*names)[24])
 {
-	static const char *const modules[] = {
-		"modprobe", "-a", "-q", "mq-deadline", "kyber-iosched", "bfq", NULL,
-	};
 	char text[128], *name, *rest = text;
 	int nr = 0;
 
-	td_run(modules);
+	td_load_schedulers();
 	if (td_sysfs_string(td, "queue/scheduler", text, sizeof(text)))
 		return 0;
 	while (nr < MAX_NAMES && (name = strsep(&rest, " []\n")))

@@ -355,6 +355,15 @@ long td_sysfs_number(const struct testdev *td, const char *attr)
 }
 
 /* -ENOENT if the driver is built in. */
+void td_load_schedulers(void)
+{
+	static const char *const modules[] = {
+		"modprobe", "-a", "-q", "mq-deadline", "kyber-iosched", "bfq", NULL,
+	};
+
+	td_run(modules);
+}
+
 int td_module_refs(void)
 {
 	char text[32];

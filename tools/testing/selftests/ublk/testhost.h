@@ -66,6 +66,8 @@ int td_sysfs_set(const struct testdev *td, const char *attr, unsigned int value)
 int td_set_io_timeout(const struct testdev *td, unsigned int ms);
 /* What waits for the I/O under way, which may be somebody else's: it is served. */
 int td_sysfs_write(struct testdev *td, const char *attr, const char *text);
+/* Those I/O schedulers that the kernel has as modules. */
+void td_load_schedulers(void);
 int td_module_refs(void);
 
 #endif
