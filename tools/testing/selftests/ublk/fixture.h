@@ -17,6 +17,7 @@
 
 #include "testbatch.h"
 #include "testclient.h"
+#include "testhold.h"
 #include "testhost.h"
 #include "testserve.h"
 #include "testspawn.h"
@@ -85,6 +86,48 @@ TD_FIXTURE_OPS_WITH(name, features, prepare)
 
 #define TD_FIXTURE(name, prepare)					\
 TD_FIXTURE_WITH(name, 0, prepare)
+
+/*
+ * The same where the driver is held: the test is on the first CPU. @self has testdev td.
+ */
+#define HOLD_SETUP(name, features, step)				\
+FIXTURE_SETUP(name)							\
+{									\
+	int ret;							\
+									\
+	if (!td_init(&self->td))					\
+		SKIP(return, "no /dev/ublk-control: load ublk_drv");	\
+	REQUIRE_FEATURE(&self->td, features);				\
+	if (td_take_cpu(0))						\
+		SKIP(return, "one CPU: who is held needs another");	\
+	if (td_hold_load())						\
+		SKIP(return, "no module ublk_hold for this kernel");	\
+	ret = step;							\
+	if (ret)							\
+		td_drop(&self->td);					\
+	ASSERT_EQ(0, ret)						\
+		TH_LOG(#step ": %s", strerror(-ret));			\
+}									\
+FIXTURE_TEARDOWN_PARENT(name)						\
+{									\
+	EXPECT_EQ(0, td_hold_unload());					\
+	EXPECT_EQ(0, td_reap(&self->td));				\
+}
+
+#define HOLD_FIXTURE(name, features, prepare)				\
+FIXTURE(name)								\
+{									\
+	struct testdev td;						\
+};									\
+HOLD_SETUP(name, features, prepare(&self->td))
+
+#define HOLD_TB_FIXTURE(name, features, prepare)			\
+FIXTURE(name)								\
+{									\
+	struct testdev td;						\
+	struct tb tb;							\
+};									\
+HOLD_SETUP(name, UBLK_F_BATCH_IO | (features), prepare(&self->tb, &self->td))
 
 /* A variant of @name for each way of the data of a server like ublk_srv. */
 #define MODE_VARIANTS(name)						\

@@ -353,7 +353,7 @@ bool td_answer_outside(struct testdev *td, struct io_uring *ring, __u16 queue,
 		return false;
 	td_send_io_cmd_on(ring, td->cdev, UBLK_U_IO_COMMIT_AND_FETCH_REQ, queue, tag,
 			  d->nr_sectors << UBLK_SECTOR_SHIFT,
-			  (unsigned long)td_buf(td, queue, tag));
+			  td_addr(td, td_buf(td, queue, tag)));
 	return true;
 }
 
