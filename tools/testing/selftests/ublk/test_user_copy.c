@@ -575,6 +575,36 @@ TEST_F(live, request_waits_for_a_copy_under_way)
 	EXPECT_EQ(0, memcmp(buf, copy.page, 4096));
 }
 
+/* How much the copier may take is not what the answer says. */
+TEST_F(live, short_answer_does_not_cut_a_copy_under_way)
+{
+	struct testdev *td = &self->td;
+	char *buf = td_page_buf(4096, 1);
+	struct td_req req, fault, rest;
+	struct slow_copy copy = { td, &req };
+	pthread_t thread;
+	int client;
+
+	copy.page = td_map_disk(td, TD_AREA + (1 << 20), 4096);
+	ASSERT_NE(NULL, copy.page);
+	client = td_write_arrived(td, &req, buf, 4096);
+	ASSERT_LE(0, client);
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, copy_slowly, &copy));
+	ASSERT_EQ(0, td_next(td, &fault));
+	ASSERT_EQ(UBLK_IO_OP_READ, fault.op);
+	ASSERT_EQ(TD_PENDING, td_answer(td, &req, 512));
+	ASSERT_EQ(TD_PENDING, td_answer(td, &fault, fault.sectors << 9));
+	pthread_join(thread, NULL);
+	EXPECT_EQ(4096, copy.res);
+	EXPECT_EQ(0, memcmp(buf, copy.page, 4096));
+
+	ASSERT_EQ(0, td_next(td, &rest));
+	EXPECT_EQ(7, rest.sectors);
+	ASSERT_EQ(TD_PENDING, td_answer(td, &rest, 7 * 512));
+	EXPECT_EQ(4096, td_wait(td, client));
+}
+
 /* -- death ----------------------------------------------------------------- */
 
 FIXTURE(held)
