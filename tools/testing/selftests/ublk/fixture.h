@@ -64,8 +64,10 @@ FIXTURE_SETUP(name)							\
 		SKIP(return, "no /dev/ublk-control: load ublk_drv");	\
 	REQUIRE_FEATURE(&self->td, features);				\
 	ret = step;							\
-	if (ret)							\
+	if (ret) {							\
 		td_drop(&self->td);					\
+		td_hold_unload();					\
+	}								\
 	ASSERT_EQ(0, ret)						\
 		TH_LOG(#step ": %s", strerror(-ret));			\
 }									\
@@ -103,8 +105,10 @@ FIXTURE_SETUP(name)							\
 	if (td_hold_load())						\
 		SKIP(return, "no module ublk_hold for this kernel");	\
 	ret = step;							\
-	if (ret)							\
+	if (ret) {							\
 		td_drop(&self->td);					\
+		td_hold_unload();					\
+	}								\
 	ASSERT_EQ(0, ret)						\
 		TH_LOG(#step ": %s", strerror(-ret));			\
 }									\

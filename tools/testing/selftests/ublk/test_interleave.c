@@ -258,6 +258,8 @@ TEST_F(driver, quiesce_takes_back_a_tag_that_is_committed_meanwhile)
 	stopping = td_watch_session(td, TD_SESSION_STOPPING);
 	canceled = td_watch_slot(td, TD_ANY, TD_SLOT_ARMED, TD_SLOT_CANCELED);
 	ASSERT_LE(0, hold);
+	ASSERT_LE(0, stopping);
+	ASSERT_LE(0, canceled);
 	eventfd_write(f.go, 1);
 	ASSERT_EQ(0, td_hold_wait(hold));
 	ASSERT_EQ(TD_PENDING, td_answer(td, &req, BYTES));
@@ -376,7 +378,7 @@ static void send_four(struct testdev *td, int *clients)
 /*
  * The pages of no request can be registered, so each fails on its way to the server, and
  * its tag is armed again. The first is used again while the second is delivered, and its
- * command is pushed out of its own task work.
+ * command is pushed while its own task work runs.
  */
 TEST_F(driver, tag_that_its_chain_has_armed_again_serves_before_the_chain_is_through)
 {

@@ -325,6 +325,15 @@ static int spawn_mortal(struct testdev *td, struct mortal *m)
 	return id ? id : td_set_io_timeout(td, 1000);
 }
 
+static int end_mortal(struct testdev *td, const struct mortal *m)
+{
+	int ret = td_wait_exit(m->pid, TD_DEADLINE_MS);
+
+	if (ret != -ETIME)
+		td->server = 0;
+	return ret;
+}
+
 /* As for test_interleave.c: blocks that do not merge. */
 static void send_reads(struct testdev *td, char **bufs, int *clients, unsigned int nr)
 {
@@ -363,7 +372,7 @@ TEST_F(driver, chain_goes_on_behind_a_tag_that_was_taken_out_of_it)
 	EXPECT_EQ(0, td_hold_release(hold));
 	for (i = 0; i < 2; i++)
 		EXPECT_EQ(-EIO, td_wait(td, clients[i]));
-	EXPECT_EQ(-EINTR, td_wait_exit(m.pid, TD_DEADLINE_MS));
+	EXPECT_EQ(-EINTR, end_mortal(td, &m));
 	EXPECT_TRUE(td_poll_until(td_disk_is_gone, td));
 }
 
@@ -373,6 +382,7 @@ TEST_F(driver, timeout_leaves_a_request_alone_whose_answer_is_being_taken)
 	struct testdev *td = &self->td;
 	int clients[2], hold, there, i, kept;
 	struct mortal m = { };
+	__u64 deadline;
 	char *bufs[2];
 
 	ASSERT_EQ(0, spawn_mortal(td, &m));
@@ -388,31 +398,33 @@ TEST_F(driver, timeout_leaves_a_request_alone_whose_answer_is_being_taken)
 	ASSERT_EQ(0, td_hold_wait(hold));
 	ASSERT_EQ(0, kill(m.pid, SIGKILL));
 	/* It takes the other one. */
+	deadline = td_now_ms() + TD_DEADLINE_MS;
 	while (!td_done(td, clients[0]) && !td_done(td, clients[1]))
-		ASSERT_TRUE(td_pump(td, td_now_ms() + TD_DEADLINE_MS));
+		ASSERT_TRUE(td_pump(td, deadline));
 	kept = td_done(td, clients[0]) ? 1 : 0;
 	EXPECT_EQ(-EIO, td_wait(td, clients[!kept]));
 	EXPECT_FALSE(td_done(td, clients[kept]));
 	EXPECT_EQ(0, td_hold_release(hold));
 	EXPECT_EQ(BYTES, td_wait(td, clients[kept]));
 	EXPECT_EQ(0x5a, bufs[kept][BYTES - 1]);
-	EXPECT_EQ(-EINTR, td_wait_exit(m.pid, TD_DEADLINE_MS));
+	EXPECT_EQ(-EINTR, end_mortal(td, &m));
+}
+
+static int read_at(const struct testdev *td, off_t offset)
+{
+	ssize_t n = pread(td->bdev, td_page_buf(BYTES, 0), BYTES, offset);
+
+	return n < 0 ? -errno : n;
 }
 
 static int read_first(void *arg)
 {
-	struct testdev *td = arg;
-	ssize_t n = pread(td->bdev, td_page_buf(BYTES, 0), BYTES, TD_AREA);
-
-	return n < 0 ? -errno : n;
+	return read_at(arg, TD_AREA);
 }
 
 static int read_second(void *arg)
 {
-	struct testdev *td = arg;
-	ssize_t n = pread(td->bdev, td_page_buf(BYTES, 0), BYTES, TD_AREA + 65536);
-
-	return n < 0 ? -errno : n;
+	return read_at(arg, TD_AREA + 65536);
 }
 
 /*
@@ -449,7 +461,7 @@ TEST_F(driver, session_does_not_end_while_a_timeout_takes_a_request)
 	EXPECT_EQ(0, td_hold_release(taking));
 	EXPECT_EQ(BYTES - EIO, td_aside_join(&first) + td_aside_join(&second));
 	EXPECT_TRUE(td_poll_until(td_disk_is_gone, td));
-	EXPECT_EQ(-EINTR, td_wait_exit(m.pid, TD_DEADLINE_MS));
+	EXPECT_EQ(-EINTR, end_mortal(td, &m));
 }
 
 /* Nobody but the timeout can end the request that a thread of it waits for. */
@@ -465,7 +477,7 @@ TEST_F(driver, server_that_waits_for_its_own_disk_can_be_killed)
 	eventfd_write(m.go, 1);
 	ASSERT_EQ(0, td_hold_wait(there));
 	ASSERT_EQ(0, kill(m.pid, SIGKILL));
-	EXPECT_EQ(-EINTR, td_wait_exit(m.pid, TD_DEADLINE_MS));
+	EXPECT_EQ(-EINTR, end_mortal(td, &m));
 	EXPECT_TRUE(td_poll_until(td_disk_is_gone, td));
 }
 

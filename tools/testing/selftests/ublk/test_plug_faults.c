@@ -71,7 +71,7 @@ TEST_F(live, write_without_memory_keeps_no_other_from_its_server)
 	__u16 bad;
 
 	for (bad = 0; bad < DEPTH; bad++) {
-		char *data = td_page_buf(ALL, bad);
+		char *data = td_page_buf(ALL, bad + 1);
 		__u64 seen = 0;
 
 		ASSERT_EQ(0, protect(td, bad, PROT_NONE));
@@ -102,7 +102,7 @@ TEST_F(batch, write_without_memory_keeps_no_other_from_its_server)
 
 	tb_fetch(tb, 0);
 	for (bad = 0; bad < DEPTH; bad++) {
-		char *data = td_page_buf(ALL, bad);
+		char *data = td_page_buf(ALL, bad + 1);
 		__u64 seen = 0;
 
 		ASSERT_EQ(0, protect(td, bad, PROT_NONE));
@@ -284,6 +284,10 @@ static int put_to_sleep(struct sleeper *s, __u64 flags, __u16 tag)
 	for (i = 0; i < DEPTH; i++)
 		if (td_wait(&s->td, s->clients[i]) != BYTES)
 			return -EIO;
+	/* Tags that end together are free after that; this waits until all are. */
+	ret = td_sysfs_write(&s->td, "queue/max_sectors_kb", "4");
+	if (ret)
+		return ret;
 	write_all(&s->td, s->data, SECOND, s->clients);
 	return td_next(&s->other, &s->fault);
 }
@@ -291,10 +295,17 @@ static int put_to_sleep(struct sleeper *s, __u64 flags, __u16 tag)
 #define SLEEPER_FIXTURE(name, flags, tag)				\
 FIXTURE_SETUP(name)							\
 {									\
+	int ret;							\
+									\
 	if (!td_init(&self->s.td) || !td_init(&self->s.other))		\
 		SKIP(return, "no /dev/ublk-control: load ublk_drv");	\
 	REQUIRE_FEATURE(&self->s.td, flags);				\
-	ASSERT_EQ(0, put_to_sleep(&self->s, flags, tag));		\
+	ret = put_to_sleep(&self->s, flags, tag);			\
+	if (ret) {							\
+		td_drop(&self->s.td);					\
+		td_drop(&self->s.other);				\
+	}								\
+	ASSERT_EQ(0, ret);						\
 }									\
 FIXTURE_TEARDOWN_PARENT(name)						\
 {									\

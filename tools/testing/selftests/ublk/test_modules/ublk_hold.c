@@ -99,10 +99,10 @@ static bool hold_is_over(struct hold *h, u32 round, bool late)
 
 static void hold_spin(struct hold *h, u32 round)
 {
-	u64 end = ktime_get_mono_fast_ns() + UBLK_HOLD_MAX_MS * NSEC_PER_MSEC;
+	u64 end = ktime_get_mono_fast_ns() + (u64)UBLK_HOLD_MAX_MS * NSEC_PER_MSEC;
 
 	while (!hold_is_over(h, round, ktime_get_mono_fast_ns() > end)) {
-		if (preemptible())
+		if (preemptible() && !rcu_preempt_depth())
 			cond_resched();
 		cpu_relax();
 	}

@@ -16,8 +16,8 @@
 
 /**
  * enum ublk_hold_event - trace events at which the driver can be held
- * @UBLK_HOLD_SLOT:	ublk_slot: a tag moves. Out of BUSY it has not moved yet, any
- *			other move is done
+ * @UBLK_HOLD_SLOT:	ublk_slot: a tag moves. Out of BUSY and to EMPTY it has not moved
+ *			yet, any other move is done
  * @UBLK_HOLD_SESSION:	ublk_session: a session has reached state @to
  * @UBLK_HOLD_DISPOSE:	ublk_dispose: a request is about to be repeated (@to is 1) or to
  *			fail (0)
