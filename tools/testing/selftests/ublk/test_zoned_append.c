@@ -2,6 +2,7 @@
 /*
  * ZONE_APPEND. Only file systems and drivers send it; a program can have it sent
  * by a local NVMe target (nvmet, nvme-loop), which makes a namespace of the disk.
+ * For disks that NVMe does not have, see test_zoned_bio.c.
  */
 #include <glob.h>
 #include <linux/nvme_ioctl.h>
@@ -210,14 +211,8 @@ static struct nvme_passthru_cmd64 *append_cmd(void *data, __u64 sector, __u32 bl
 
 static int send_append(struct nvme *nvme, struct tz_call *call, void *data)
 {
-	struct testdev *td = nvme->td;
-	int bdev = td->bdev, ret;
-
-	td->bdev = nvme->node;
-	ret = tz_ioctl(td, call, NVME_IOCTL_IO64_CMD,
-		       append_cmd(data, TZ_FIRST * TZ_SECTORS, nvme->block));
-	td->bdev = bdev;
-	return ret;
+	return tz_ioctl_on(nvme->node, call, NVME_IOCTL_IO64_CMD,
+			   append_cmd(data, TZ_FIRST * TZ_SECTORS, nvme->block));
 }
 
 /* Where the client was told that its append has begun, in sectors. */
@@ -237,13 +232,6 @@ static int append_arrived(struct nvme *nvme, struct tz_call *call, struct td_req
 	return ret ? ret : td_next(nvme->td, req);
 }
 
-static int answer_at(struct testdev *td, const struct td_req *req, int result,
-		     __u64 lba)
-{
-	return td_io_cmd(td, UBLK_U_IO_COMMIT_AND_FETCH_REQ, req->queue, req->tag,
-			 result, lba);
-}
-
 TEST_F(target, append_names_its_zone_and_brings_data)
 {
 	char *data = td_page_buf(BYTES, 1), *mine = td_page_buf(BYTES, 0);
@@ -258,7 +246,7 @@ TEST_F(target, append_names_its_zone_and_brings_data)
 	EXPECT_EQ(-EACCES, td_bring(td, &req, mine, BYTES, 0));
 	EXPECT_EQ(BYTES, td_take(td, &req, mine, BYTES, 0));
 	EXPECT_EQ(0, memcmp(data, mine, BYTES));
-	EXPECT_EQ(TD_PENDING, answer_at(td, &req, BYTES, req.start));
+	EXPECT_EQ(TD_PENDING, tz_answer_at(td, &req, BYTES, req.start));
 	EXPECT_EQ(0, tz_wait(td, &call));
 }
 
@@ -291,7 +279,7 @@ TEST_F(target, append_is_done_only_if_all_of_it_is_in_its_zone)
 
 	for (i = 0; i < ARRAY_SIZE(answers); i++) {
 		ASSERT_EQ(0, append_arrived(&self->nvme, &call, &req, data));
-		ASSERT_EQ(TD_PENDING, answer_at(td, &req, answers[i].result,
+		ASSERT_EQ(TD_PENDING, tz_answer_at(td, &req, answers[i].result,
 						req.start + answers[i].offset));
 		ASSERT_EQ(answers[i].good, !tz_wait(td, &call))
 			TH_LOG("%s: %d", answers[i].what, call.ret);
@@ -312,7 +300,7 @@ TEST_F(blocks_of_4k, append_that_begins_inside_a_block_fails)
 
 	for (offset = 0; offset <= 9; offset++) {
 		ASSERT_EQ(0, append_arrived(&self->nvme, &call, &req, data));
-		ASSERT_EQ(TD_PENDING, answer_at(td, &req, BYTES, req.start + offset));
+		ASSERT_EQ(TD_PENDING, tz_answer_at(td, &req, BYTES, req.start + offset));
 		ASSERT_EQ(offset % 8 == 0, !tz_wait(td, &call))
 			TH_LOG("offset %u: %d", offset, call.ret);
 	}
@@ -366,7 +354,7 @@ TEST_F(target, append_in_hand_succeeds_while_the_disk_goes)
 
 	ASSERT_EQ(0, append_arrived(&self->nvme, &call, &req, td_page_buf(BYTES, 1)));
 	ASSERT_EQ(0, td_ctl_send_to_wait(td, UBLK_U_CMD_STOP_DEV, 0));
-	answer_at(td, &req, BYTES, req.start);
+	tz_answer_at(td, &req, BYTES, req.start);
 	EXPECT_EQ(0, tz_wait(td, &call));
 	EXPECT_EQ(0, td_ctl_wait(td));
 }

@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,51 +18,14 @@
 
 /* -- the module ------------------------------------------------------------ */
 
-static int load_file(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC), ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
-	close(fd);
-	return ret;
-}
-
-static bool has_node(void *arg)
-{
-	return access(NODE, R_OK | W_OK) == 0;
-}
-
-/* Where modules are installed, or built: not by modprobe, which takes its time. */
 int td_hold_load(void)
 {
-	struct utsname uts;
-	char path[300];
-
-	if (has_node(NULL))
-		return 0;
-	uname(&uts);
-	snprintf(path, sizeof(path), "/lib/modules/%s/updates/ublk_hold.ko", uts.release);
-	if (load_file(path) && load_file("test_modules/ublk_hold.ko"))
-		return -ENOENT;
-	return td_poll_until(has_node, NULL) ? 0 : -ENOENT;
-}
-
-static bool is_unloaded(void *arg)
-{
-	int *ret = arg;
-
-	*ret = syscall(SYS_delete_module, "ublk_hold", O_NONBLOCK) ? -errno : 0;
-	return *ret != -EWOULDBLOCK && *ret != -EBUSY;
+	return td_module_load("ublk_hold", NODE);
 }
 
 int td_hold_unload(void)
 {
-	int ret;
-
-	td_poll_until(is_unloaded, &ret);
-	return ret == -ENOENT ? 0 : ret;
+	return td_module_unload("ublk_hold");
 }
 
 /* -- points ---------------------------------------------------------------- */
@@ -156,7 +117,7 @@ int td_hold_requeue(struct testdev *td)
 	return arm(&point);
 }
 
-/* Likewise. */
+/* Tells of the last of so many. */
 int td_watch_requeues(struct testdev *td, __u32 nr)
 {
 	struct ublk_hold_point point = {

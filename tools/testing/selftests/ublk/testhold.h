@@ -35,9 +35,8 @@ enum td_session_state {
 	TD_SESSION_ENDED,
 };
 
-/* Loads the module: 0, or -ENOENT if there is none that fits the kernel. */
+/* See td_module_load(). */
 int td_hold_load(void);
-/* For the parent of a test: 0 if it is gone. */
 int td_hold_unload(void);
 
 /*

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -354,7 +355,6 @@ long td_sysfs_number(const struct testdev *td, const char *attr)
 	return ret ? ret : strtol(text, NULL, 0);
 }
 
-/* -ENOENT if the driver is built in. */
 void td_load_schedulers(void)
 {
 	static const char *const modules[] = {
@@ -364,6 +364,61 @@ void td_load_schedulers(void)
 	td_run(modules);
 }
 
+static int load_file(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+static bool has_node(void *node)
+{
+	return access(node, R_OK | W_OK) == 0;
+}
+
+/* Not by modprobe, which takes its time. */
+int td_module_load(const char *name, const char *node)
+{
+	char installed[300], built[64];
+	struct utsname uts;
+
+	if (has_node((void *)node))
+		return 0;
+	uname(&uts);
+	snprintf(installed, sizeof(installed), "/lib/modules/%s/updates/%s.ko",
+		 uts.release, name);
+	snprintf(built, sizeof(built), "test_modules/%s.ko", name);
+	if (load_file(installed) && load_file(built))
+		return -ENOENT;
+	return td_poll_until(has_node, (void *)node) ? 0 : -ENOENT;
+}
+
+struct unloading {
+	const char *name;
+	int ret;
+};
+
+static bool is_unloaded(void *arg)
+{
+	struct unloading *u = arg;
+
+	u->ret = syscall(SYS_delete_module, u->name, O_NONBLOCK) ? -errno : 0;
+	return u->ret != -EWOULDBLOCK && u->ret != -EBUSY;
+}
+
+int td_module_unload(const char *name)
+{
+	struct unloading u = { .name = name };
+
+	td_poll_until(is_unloaded, &u);
+	return u.ret == -ENOENT ? 0 : u.ret;
+}
+
+/* -ENOENT if the driver is built in. */
 int td_module_refs(void)
 {
 	char text[32];

@@ -68,6 +68,13 @@ int td_set_io_timeout(const struct testdev *td, unsigned int ms);
 int td_sysfs_write(struct testdev *td, const char *attr, const char *text);
 /* Those I/O schedulers that the kernel has as modules. */
 void td_load_schedulers(void);
+/*
+ * A module of test_modules/ with a device node, from where modules are installed, or
+ * built: 0, or -ENOENT if there is none that fits the kernel.
+ */
+int td_module_load(const char *name, const char *node);
+/* For the parent of a test: 0 if it is gone. */
+int td_module_unload(const char *name);
 int td_module_refs(void);
 
 #endif

@@ -90,6 +90,12 @@ int tz_tell(struct testdev *td, const struct td_req *req,
 	return 0;
 }
 
+int tz_answer_at(struct testdev *td, const struct td_req *req, int result, __u64 lba)
+{
+	return td_io_cmd(td, UBLK_U_IO_COMMIT_AND_FETCH_REQ, req->queue, req->tag, result,
+			 lba);
+}
+
 static bool answer_report(struct testdev *td, const struct td_req *req)
 {
 	unsigned int first = req->start / TZ_SECTORS;
@@ -155,12 +161,17 @@ static void *run_call(void *arg)
 	return NULL;
 }
 
-int tz_ioctl(struct testdev *td, struct tz_call *call, unsigned long op, void *arg)
+int tz_ioctl_on(int fd, struct tz_call *call, unsigned long op, void *arg)
 {
 	*call = (struct tz_call) {
-		.fd = td->bdev, .op = op, .arg = arg, .done = eventfd(0, EFD_CLOEXEC),
+		.fd = fd, .op = op, .arg = arg, .done = eventfd(0, EFD_CLOEXEC),
 	};
 	return -pthread_create(&call->thread, NULL, run_call, call);
+}
+
+int tz_ioctl(struct testdev *td, struct tz_call *call, unsigned long op, void *arg)
+{
+	return tz_ioctl_on(td->bdev, call, op, arg);
 }
 
 int tz_manage(struct testdev *td, struct tz_call *call, unsigned long op,

@@ -40,6 +40,9 @@ int tz_bring(struct testdev *td, const struct td_req *req,
 int tz_tell(struct testdev *td, const struct td_req *req,
 	    const struct blk_zone *zones, unsigned int nr);
 
+/* The answer to an append: where it went. */
+int tz_answer_at(struct testdev *td, const struct td_req *req, int result, __u64 lba);
+
 /* A call that sleeps until the server has answered, in a thread of its own. */
 struct tz_call {
 	pthread_t thread;
@@ -51,6 +54,7 @@ struct tz_call {
 	int done;		/* eventfd */
 };
 
+int tz_ioctl_on(int fd, struct tz_call *call, unsigned long op, void *arg);
 int tz_ioctl(struct testdev *td, struct tz_call *call, unsigned long op, void *arg);
 /* What BLK*ZONE do, to @nr zones from number @first on. */
 int tz_manage(struct testdev *td, struct tz_call *call, unsigned long op,
