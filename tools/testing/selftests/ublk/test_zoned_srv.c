@@ -14,6 +14,7 @@
 
 #define BLOCK		4096U
 #define ZONE_BLOCKS	(TZ_BYTES / BLOCK)
+#define ACTIVE		(TZ_OPEN + 1)	/* zones that may be open or closed */
 
 /* The file behind the disk is memory, and outlives servers. */
 static int spawn_zoned(struct testdev *td, struct ublk_options *opts)
@@ -28,6 +29,7 @@ static int spawn_zoned(struct testdev *td, struct ublk_options *opts)
 		opts->zoned.zone_bytes = TZ_BYTES;
 		opts->zoned.conventional = TZ_CONVENTIONAL;
 		opts->zoned.max_open = TZ_OPEN;
+		opts->zoned.max_active = ACTIVE;
 	}
 	return td_spawn(td, opts);
 }
@@ -214,18 +216,39 @@ TEST_F(plain, conventional_zone_is_written_anywhere)
 	EXPECT_EQ(0, memcmp(data, got, BLOCK));
 }
 
+static int manage(struct testdev *td, unsigned long op, unsigned int first,
+		  unsigned int nr)
+{
+	struct blk_zone_range range = {
+		.sector = first * TZ_SECTORS, .nr_sectors = nr * TZ_SECTORS,
+	};
+
+	return ioctl(td->bdev, op, &range) ? -errno : 0;
+}
+
 TEST_F(plain, more_zones_than_may_be_open_cannot_be_opened)
 {
 	struct testdev *td = &self->td;
-	struct blk_zone_range range = {
-		.sector = TZ_FIRST * TZ_SECTORS, .nr_sectors = TZ_OPEN * TZ_SECTORS,
-	};
 
-	ASSERT_EQ(0, ioctl(td->bdev, BLKOPENZONE, &range));
-	range.sector += range.nr_sectors;
-	range.nr_sectors = TZ_SECTORS;
-	EXPECT_EQ(-1, ioctl(td->bdev, BLKOPENZONE, &range));
-	EXPECT_EQ(ETOOMANYREFS, errno);
+	ASSERT_EQ(0, manage(td, BLKOPENZONE, TZ_FIRST, TZ_OPEN));
+	EXPECT_EQ(-ETOOMANYREFS, manage(td, BLKOPENZONE, TZ_FIRST + TZ_OPEN, 1));
+}
+
+/* A zone stays active when it is closed, if there is data in it. */
+TEST_F(plain, more_zones_than_may_be_active_cannot_be_opened)
+{
+	char *data = td_page_buf(BLOCK, 1);
+	struct testdev *td = &self->td;
+	unsigned int i;
+
+	for (i = 0; i < TZ_OPEN; i++)
+		ASSERT_EQ(BLOCK, td_wait(td, td_write(td, data, BLOCK,
+						      TD_AREA + i * TZ_BYTES, 0)));
+	ASSERT_EQ(0, manage(td, BLKCLOSEZONE, TZ_FIRST, TZ_OPEN));
+	ASSERT_EQ(0, manage(td, BLKOPENZONE, TZ_FIRST + TZ_OPEN, 1));
+	EXPECT_EQ(-EOVERFLOW, manage(td, BLKOPENZONE, TZ_FIRST + ACTIVE, 1));
+	ASSERT_EQ(0, manage(td, BLKFINISHZONE, TZ_FIRST, 1));
+	EXPECT_EQ(0, manage(td, BLKOPENZONE, TZ_FIRST + ACTIVE, 1));
 }
 
 /* -- servers that are killed ----------------------------------------------- */
